@@ -1,0 +1,1 @@
+"""The study texts: one complete algorithm per file."""

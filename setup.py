@@ -1,0 +1,44 @@
+"""Metadata of rlsuite; the settings of the tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "mujoco": ["gymnasium[mujoco]"],
+    "box2d": ["gymnasium[box2d]"],
+    "video": ["imageio>=2.30", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
+    "tensorboard": ["tensorboard>=2.12"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.100",
+        "stable-baselines3>=2.3",
+        "gymnasium[mujoco,box2d,classic-control]",
+        "imageio>=2.30",
+        "imageio-ffmpeg>=0.4.9",
+    ],
+}
+EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.8", "mypy>=1.13", "pre-commit>=3.8"]
+
+setup(
+    name="rlsuite",
+    version="0.1.0",
+    description="Deep reinforcement learning algorithms to read, run and diagnose",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["rlsuite", "rlsuite.*"]),
+    install_requires=[
+        "torch>=2.3",
+        "gymnasium>=1.0",
+        "numpy>=1.26",
+        "matplotlib>=3.8",
+        "safetensors>=0.4.3",
+        "tyro>=0.9",
+        "rich>=13",
+    ],
+    extras_require=EXTRAS,
+    classifiers=["Programming Language :: Python :: 3", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
+)
