@@ -1,0 +1,112 @@
+"""Errors that are sentences, and the ranges that settings must lie in."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+class UserError(ValueError):
+    """Bad input. The message is one sentence: what is wrong, where, what would be right. Exit code 2."""
+
+
+class NonFiniteError(FloatingPointError):
+    """NaN or infinity in an observation, reward, loss or gradient during training. Exit code 3."""
+
+
+def _positive(x: float) -> bool:
+    return x > 0
+
+
+def _natural(x: float) -> bool:
+    return x >= 1
+
+
+def _non_negative(x: float) -> bool:
+    return x >= 0
+
+
+def _unit(x: float) -> bool:
+    return 0 <= x <= 1
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 2^32 - 1"),
+    "total_steps": (_natural, "at least 1 env step"),
+    "num_envs": (_natural, "at least 1"),
+    "steps_per_epoch": (_natural, "at least 1 env step"),
+    "rollout_len": (_natural, "at least 1 step"),
+    "minibatch_size": (_natural, "at least 1 sample"),
+    "train_pi_iters": (_natural, "at least 1 pass"),
+    "train_v_iters": (_natural, "at least 1 gradient step"),
+    "train_iters": (_natural, "at least 1 pass"),
+    "gamma": (_unit, "a discount between 0 and 1"),
+    "lam": (_unit, "between 0 and 1"),
+    "pi_lr": (_non_negative, "a learning rate of 0 or more"),
+    "vf_lr": (_non_negative, "a learning rate of 0 or more"),
+    "clip_ratio": (_positive, "above 0"),
+    "target_kl": (_positive, "above 0 nats (inf switches the early stop off)"),
+    "ent_coef": (_non_negative, "0 or more"),
+    "max_grad_norm": (_positive, "above 0 (inf switches clipping off)"),
+    "hidden_sizes": (lambda x: all(h >= 1 for h in x), "layer widths of at least 1"),
+    "torch_threads": (_natural, "at least 1"),
+}
+
+
+def check_config(config: Any) -> None:
+    """Refuse settings that make no sense, before anything is created.
+
+    Args:
+        config: an algorithm's `Config`. Fields with a known range are checked by name; numbers must not be NaN.
+
+    Raises:
+        UserError: names the field, its value, and the range.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        valid, wanted = _RANGES.get(field.name, (lambda _: True, "a number"))
+        if (isinstance(value, float) and math.isnan(value)) or not valid(value):
+            raise UserError(f"--{field.name.replace('_', '-')} is {value}, but must be {wanted}")
+    if config.total_steps % config.num_envs:
+        raise UserError(
+            f"--total-steps {config.total_steps} is no multiple of --num-envs {config.num_envs}, which step together; "
+            f"try {config.total_steps // config.num_envs * config.num_envs or config.num_envs}"
+        )
+
+
+def check_rollouts(config: Any) -> None:
+    """Refuse an epoch that is not a whole number of rollouts, or a rollout that is not one of minibatches.
+
+    Raises:
+        UserError: names both numbers and what would fit.
+    """
+    rollout = config.rollout_len * config.num_envs
+    if config.steps_per_epoch % rollout:
+        raise UserError(
+            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --rollout-len x --num-envs = "
+            f"{config.rollout_len} x {config.num_envs} = {rollout}; "
+            f"try {max(1, round(config.steps_per_epoch / rollout)) * rollout}"
+        )
+    minibatch = getattr(config, "minibatch_size", rollout)
+    if rollout % minibatch:
+        fitting = max(m for m in range(1, min(minibatch, rollout) + 1) if rollout % m == 0)
+        raise UserError(
+            f"--minibatch-size {minibatch} does not divide the {rollout} samples of a rollout "
+            f"(--rollout-len x --num-envs); try {fitting}"
+        )
+
+
+def json_object(text: str, flag: str) -> dict[str, Any]:
+    """Parse a flag's value that has to be a JSON object.
+
+    Raises:
+        UserError: the text is not JSON, or not an object.
+    """
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"""{flag} must be a JSON object such as '{{"is_slippery": false}}', not {text!r}""")
+    return value

@@ -1,0 +1,163 @@
+"""The numbers that show whether a run is healthy, as pure functions with their formulas. All are in nats."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+FloatArray = NDArray[np.float32] | NDArray[np.float64]
+
+
+def categorical_entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax(logits).
+
+        H = log Z - Σᵢ pᵢ zᵢ,   p = softmax(z),   Z = Σᵢ exp(zᵢ);   at most ln n
+
+    Args:
+        logits: z (B, n) float32.
+
+    Returns:
+        (B,) float32, nats.
+    """
+    return logits.logsumexp(-1) - (logits.softmax(-1) * logits).sum(-1)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Differential entropy of a diagonal Gaussian; negative for a narrow one.
+
+        H = Σᵢ ( ½ ln 2πe + ln σᵢ )
+
+    Args:
+        log_std: ln σ (B, d) float32.
+
+    Returns:
+        (B,) float32, nats.
+    """
+    return (0.5 * math.log(2 * math.pi * math.e) + log_std).sum(-1)
+
+
+def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p ‖ q) = Σᵢ pᵢ (ln pᵢ - ln qᵢ), from logits, not from samples.
+
+    Args:
+        logits_p: (B, n) float32.
+        logits_q: (B, n) float32.
+
+    Returns:
+        (B,) float32, nats.
+    """
+    logp, logq = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
+    return (logp.exp() * (logp - logq)).sum(-1)
+
+
+def gaussian_kl(mu_p: Tensor, log_std_p: Tensor, mu_q: Tensor, log_std_q: Tensor) -> Tensor:
+    """KL(p ‖ q) of diagonal Gaussians.
+
+        KL = Σᵢ [ ln(σ'ᵢ/σᵢ) + (σᵢ² + (μᵢ - μ'ᵢ)²) / (2σ'ᵢ²) - ½ ]        (σ, μ of p; σ', μ' of q)
+
+    Args:
+        mu_p: (B, d) float32, and so are the others.
+        log_std_p: ln σ.
+        mu_q: μ'.
+        log_std_q: ln σ'.
+
+    Returns:
+        (B,) float32, nats.
+    """
+    var_ratio = (2 * (log_std_p - log_std_q)).exp()
+    shift = ((mu_p - mu_q) / log_std_q.exp()).square()
+    return (log_std_q - log_std_p + 0.5 * (var_ratio + shift - 1)).sum(-1)
+
+
+def explained_variance(val: FloatArray, ret: FloatArray) -> float:
+    """How much of the returns' variance the critic predicts.
+
+        1 - Var(G - V) / Var(G);   1 is perfect, 0 no better than a constant, negative worse
+
+    Args:
+        val: V, any shape.
+        ret: G, the same shape.
+
+    Returns:
+        The share, or NaN if the returns hardly vary (Var(G) < 1e-8).
+    """
+    assert val.shape == ret.shape, (val.shape, ret.shape)
+    val, ret = val.astype(np.float64), ret.astype(np.float64)
+    var = ret.var()
+    return float(1 - (ret - val).var() / var) if var >= 1e-8 else math.nan
+
+
+def discrete_action_entropy(act: NDArray[np.int64], n: int) -> float:
+    """Entropy of the frequencies of the actions taken, whatever the state: -Σᵢ fᵢ ln fᵢ.
+
+    ln n: all actions equally often. 0: always the same one. Between: perhaps random among a subset.
+
+    Args:
+        act: actions in [0, n), any shape.
+        n: number of actions.
+
+    Returns:
+        Nats.
+    """
+    freq = np.bincount(act.ravel(), minlength=n) / act.size
+    freq = freq[freq > 0]
+    return float(-(freq * np.log(freq)).sum())
+
+
+def continuous_action_entropy(act: FloatArray, low: FloatArray, high: FloatArray, bins: int = 16) -> float:
+    """Entropy of the actions' histograms, one of `bins` equal bins over the bounds per dimension, summed.
+
+    Args:
+        act: (K, d), clipped to the bounds.
+        low: (d,) lower bounds; where a bound is infinite the range of the actions themselves is taken.
+        high: (d,) upper bounds.
+        bins: per dimension, so that the maximum is d ln(bins).
+
+    Returns:
+        Nats.
+    """
+    low = np.where(np.isfinite(low), low, act.min(0))
+    high = np.where(np.isfinite(high), high, act.max(0))
+    width = np.where(high > low, high - low, 1)
+    index = ((act - low) / width * bins).astype(np.int64).clip(0, bins - 1)
+    return sum(discrete_action_entropy(index[:, i], bins) for i in range(act.shape[1]))
+
+
+def state_entropy(obs: FloatArray, k: int = 3, max_states: int = 512) -> float:
+    """Kozachenko-Leonenko estimate of the differential entropy of the visited states: a trend, not a value.
+
+        Ĥ = ψ(K) - ψ(k) + ln c_d + d/K Σᵢ ln rᵢ
+
+    with rᵢ the distance of state i to its k-th nearest neighbour and c_d the volume of the d-dimensional unit ball.
+
+    Args:
+        obs: (K, d), standardised by the statistics of all data so far, so that epochs can be compared.
+        k: which neighbour.
+        max_states: at most so many, evenly spaced over the rows, take part.
+
+    Returns:
+        Nats, or NaN for fewer than k + 1 states. States that coincide count as 1e-6 apart.
+
+    Source: Kraskov, Stögbauer, Grassberger 2004, "Estimating mutual information", eq. 20 (Euclidean norm).
+    """
+    if len(obs) > max_states:
+        obs = obs[np.linspace(0, len(obs) - 1, max_states).astype(np.int64)]
+    count, dim = obs.shape
+    if count <= k:
+        return math.nan
+    x = torch.as_tensor(obs, dtype=torch.float32)
+    # The exact difference form: the faster matrix-product form loses small distances to rounding.
+    dist = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    radius = dist.kthvalue(k + 1, dim=1).values.clamp_min(1e-6).double()  # the nearest is the state itself
+    log_ball = 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim + 1)
+    psi = torch.digamma(torch.tensor([float(count), float(k)], dtype=torch.float64))
+    return float(psi[0] - psi[1] + log_ball + dim * radius.log().mean())
+
+
+def update_ratio(before: nn.Module, after: nn.Module) -> float:
+    """‖θ_after - θ_before‖ / ‖θ_before‖ over all parameters of a module: how far training has moved it."""
+    old = torch.cat([p.detach().reshape(-1) for p in before.parameters()])
+    new = torch.cat([p.detach().reshape(-1) for p in after.parameters()])
+    return float((new - old).norm() / old.norm())

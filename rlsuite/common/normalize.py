@@ -1,0 +1,130 @@
+"""What networks see of observations and rewards, and the running statistics behind it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rlsuite.common.checks import UserError
+
+FloatArray = NDArray[np.float64]
+
+
+class ObsEncoder(nn.Module):
+    """Turns observations (B, *obs_shape) into features (B, F) float32 and keeps their running statistics.
+
+    Discrete observations become one-hot vectors, images of bytes are divided by 255, all others are flattened and, with
+    `normalize`, standardised by the mean and variance of all observations so far, then clipped to ±10.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, obs_space: spaces.Space[Any], normalize: bool) -> None:
+        """Raises UserError for a space that is neither Box nor Discrete."""
+        super().__init__()
+        self.discrete = isinstance(obs_space, spaces.Discrete)
+        if isinstance(obs_space, spaces.Discrete):
+            self.features, self.start = int(obs_space.n), int(obs_space.start)
+        elif isinstance(obs_space, spaces.Box):
+            self.features = math.prod(obs_space.shape)
+        else:
+            raise UserError(
+                f"observation space {obs_space} is not supported, Box and Discrete are: "
+                "wrap the environment in gymnasium.wrappers.FlattenObservation"
+            )
+        self.normalize = normalize and not self.discrete
+        self.scale = 1 / 255 if obs_space.dtype == np.uint8 and len(obs_space.shape or ()) > 1 else 1.0
+        self.register_buffer("mean", torch.zeros(self.features))
+        self.register_buffer("var", torch.ones(self.features))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Features (B, F) of observations (B, *obs_shape)."""
+        if self.discrete:
+            return nn.functional.one_hot(obs.long() - self.start, self.features).float()
+        x = obs.reshape(len(obs), -1).float()
+        if self.scale != 1:
+            x = x * self.scale
+        return self.standardize(x) if self.normalize else x
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """(x - mean) / std, clipped to ±10, for x (B, F)."""
+        return ((x - self.mean) * (self.var + 1e-8).rsqrt()).clamp(-10, 10)
+
+    def standardized(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """Observations (B, *obs_shape) of a Box, standardised (B, F) by the statistics so far, whatever `normalize`."""
+        x = torch.from_numpy(obs.reshape(len(obs), -1)).to(self.mean.device).float() * self.scale
+        return self.standardize(x).cpu().numpy()
+
+    def warm_start(self, obs: NDArray[Any]) -> None:
+        """Before anything has been counted, take the statistics of obs (B, *obs_shape) for the time being.
+
+        Without this the first updates would train on raw observations and the next ones on standardised ones. The first
+        policy is near uniform whatever it sees, so that these statistics may be filled in after it has acted.
+        """
+        if not self.discrete and self.count == 0:
+            self._merge(obs, count=0)
+
+    def update(self, obs: NDArray[Any]) -> None:
+        """Merge the mean and variance of obs (B, *obs_shape) into those of all observations so far."""
+        if not self.discrete:
+            count = int(self.count)
+            self._merge(obs, count)
+            self.count.fill_(count + len(obs))
+
+    def _merge(self, obs: NDArray[Any], count: int) -> None:
+        mean, var = self.mean.cpu().double().numpy(), self.var.cpu().double().numpy()
+        x = obs.reshape(len(obs), -1).astype(np.float64) * self.scale
+        mean, var = merge_moments(mean, var, count, x.mean(0), x.var(0), len(x))
+        self.mean.copy_(torch.as_tensor(mean))
+        self.var.copy_(torch.as_tensor(var))
+
+
+def merge_moments(
+    mean_a: FloatArray, var_a: FloatArray, n_a: int, mean_b: FloatArray, var_b: FloatArray, n_b: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and (biased) variance of two samples together, from those of each.
+
+        δ = mean_b - mean_a,   n = n_a + n_b
+        mean = mean_a + δ n_b/n,   var = ( n_a var_a + n_b var_b + δ² n_a n_b/n ) / n
+
+    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances",
+    eq. 2.1.
+    """
+    n = n_a + n_b
+    delta = mean_b - mean_a
+    mean = mean_a + delta * n_b / n
+    var = (n_a * var_a + n_b * var_b + delta**2 * n_a * n_b / n) / n
+    return mean, var
+
+
+class RewardScaler:
+    """Divides rewards by the running standard deviation of the discounted return; never shifts them.
+
+        R_t = γ R_{t-1} + rew_t   (from 0 at each episode's start),   scaled rew = rew / std(R), clipped to ±10
+
+    Shifting would change what the agent is asked to do: with a negative mean, staying alive becomes worth more.
+    """
+
+    def __init__(self, num_envs: int, gamma: float) -> None:
+        """For `num_envs` environments, with discount γ."""
+        self.gamma = gamma
+        self.running = np.zeros(num_envs)
+        self.mean, self.var, self.count = np.zeros(()), np.ones(()), 0
+
+    def __call__(self, rew: NDArray[np.float32], done: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Count rew (T, N) in, then return it scaled (T, N); done (T, N) marks the last steps of episodes."""
+        discounted = np.empty(rew.shape)
+        for t in range(len(rew)):
+            discounted[t] = self.running = self.gamma * self.running + rew[t]
+            self.running = np.where(done[t], 0.0, self.running)
+        batch = discounted.mean(), discounted.var(), discounted.size
+        self.mean, self.var = merge_moments(self.mean, self.var, self.count, *batch)
+        self.count += discounted.size
+        return (rew / np.sqrt(self.var + 1e-8)).clip(-10, 10).astype(np.float32)

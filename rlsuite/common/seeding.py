@@ -1,0 +1,32 @@
+"""Where all randomness comes from: one integer seed."""
+
+import random
+
+import numpy as np
+import torch
+
+TEST_EPISODES = 2**32 - 1
+"""Stands in the place of the rank in the seeds of test episodes, so that no training episode has the same one."""
+
+
+def seed_everything(seed: int, rank: int = 0) -> None:
+    """Seed the generators of python, numpy and torch, differently on each rank.
+
+    Action sampling and minibatch order draw from torch's generator; the environments have their own seeds.
+    """
+    state = np.random.SeedSequence([seed, rank]).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[1]))  # noqa: NPY002 - a user's environment may draw from the global generator
+    torch.manual_seed(int(state[2]))
+
+
+def episode_seed(seed: int, rank: int, env_index: int, episode_index: int) -> int:
+    """The seed that one episode's environment is reset with.
+
+    Because each episode has its own, (environment id, episode seed, actions) is the whole episode, and it can be
+    replayed without running those before it.
+
+    Returns:
+        A whole number in [0, 2^32).
+    """
+    return int(np.random.SeedSequence([seed, rank, env_index, episode_index]).generate_state(1)[0])
