@@ -1,0 +1,178 @@
+"""Saving and loading policies, snapshots and episodes: safetensors and JSON only, so that loading runs no code."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save as save_arrays
+from torch import nn
+
+from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.checks import UserError
+from rlsuite.common.envs import Episode, make_env
+from rlsuite.common.runs import read_config
+
+MAX_SNAPSHOT_STATES = 2048
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a kill, finds either the old content or the new one, never half of it."""
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(data)
+    os.replace(aside, path)
+
+
+def policy_arrays(ac: nn.Module) -> dict[str, NDArray[Any]]:
+    """The module's parameters and buffers, the normaliser's included, as arrays."""
+    return {name: np.ascontiguousarray(t.detach().cpu().numpy()) for name, t in ac.state_dict().items()}
+
+
+def save_epoch(
+    run_dir: Path,
+    epoch: int,
+    last_epoch: int,
+    env_steps: int,
+    ac: nn.Module,
+    obs: NDArray[Any],
+    episodes: dict[str, Episode],
+) -> None:
+    """Replace policy.safetensors, keep the epoch's best and worst episode, and at six epochs of the run a snapshot.
+
+    Args:
+        run_dir: the run's directory.
+        epoch: which one has just ended, from 1.
+        last_epoch: which one will be the last.
+        env_steps: so far.
+        ac: the network, with its normaliser.
+        obs: states that the epoch visited (K, *obs_shape).
+        episodes: "best" and "worst", or nothing if none finished.
+    """
+    write_atomically(run_dir / "policy.safetensors", save_arrays(policy_arrays(ac)))
+    save_episodes(run_dir, epoch, episodes)
+    if epoch in np.linspace(1, last_epoch, 6).astype(np.int64):
+        save_snapshot(run_dir, epoch, env_steps, ac, obs)
+
+
+def save_snapshot(run_dir: Path, epoch: int, env_steps: int, ac: nn.Module, obs: NDArray[Any]) -> None:
+    """Keep the policy of this epoch and up to 2,048 of the states (K, *obs_shape) that it visited."""
+    pick = np.linspace(0, len(obs) - 1, min(len(obs), MAX_SNAPSHOT_STATES)).astype(np.int64)
+    arrays = {f"policy.{name}": array for name, array in policy_arrays(ac).items()}
+    arrays["obs"] = np.ascontiguousarray(obs[pick])
+    (run_dir / "snapshots").mkdir(exist_ok=True)
+    data = save_arrays(arrays, metadata={"env_steps": str(env_steps)})
+    write_atomically(run_dir / "snapshots" / f"epoch_{epoch:06d}.safetensors", data)
+
+
+def save_episodes(run_dir: Path, epoch: int, episodes: dict[str, Episode]) -> None:
+    """Keep an epoch's "best" and "worst" episode as seed and actions."""
+    if not episodes:
+        return
+    (run_dir / "episodes").mkdir(exist_ok=True)
+    arrays = {name: np.ascontiguousarray(episode.actions) for name, episode in episodes.items()}
+    metadata = {name: json.dumps({"seed": e.seed, "return": e.ret}) for name, e in episodes.items()}
+    write_atomically(run_dir / "episodes" / f"epoch_{epoch:06d}.safetensors", save_arrays(arrays, metadata=metadata))
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The arrays and metadata of a file.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, safetensors.SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+
+
+def load_episode(run_dir: Path, epoch: int, which: str) -> Episode:
+    """The "best" or "worst" episode of an epoch.
+
+    Raises:
+        UserError: no episode finished in that epoch, or the file is damaged.
+    """
+    path = run_dir / "episodes" / f"epoch_{epoch:06d}.safetensors"
+    if not path.exists():
+        epochs = sorted(int(p.stem[6:]) for p in path.parent.glob("epoch_[0-9]*.safetensors"))
+        known = f"there are some for epochs {epochs[0]} to {epochs[-1]}" if epochs else "none has been saved yet"
+        raise UserError(f"{run_dir} has no episode of epoch {epoch}: {known}")
+    arrays, metadata = read_safetensors(path)
+    try:
+        about = json.loads(metadata[which])
+        return Episode(int(about["seed"]), arrays[which], float(about["return"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no {which} episode") from error
+
+
+def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
+    """The environment of a run, made anew from its config.json.
+
+    Raises:
+        UserError: it was trained on a function of the user's, or the environment can't be made.
+    """
+    env_id = config.get("env")
+    if not isinstance(env_id, str) or config.get("custom_env"):
+        raise UserError(
+            "this run was trained on an environment function; evaluate it with rlsuite.common.envs.evaluate"
+        )
+    return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
+
+
+def load_policy(run_dir: Path) -> ActorCritic:
+    """The run's network with its last saved weights.
+
+    Raises:
+        UserError: no policy there, a damaged file, or weights of another shape than config.json says.
+    """
+    arrays, _ = read_safetensors(run_dir / "policy.safetensors")
+    return _build(run_dir, arrays)
+
+
+def snapshot_epochs(run_dir: Path) -> list[int]:
+    """The epochs that have a snapshot, in order."""
+    return sorted(int(p.stem[6:]) for p in (run_dir / "snapshots").glob("epoch_[0-9]*.safetensors"))
+
+
+def load_snapshot(run_dir: Path, epoch: int) -> tuple[ActorCritic, NDArray[Any]]:
+    """The network of an epoch and the states (K, *obs_shape) that it visited.
+
+    Raises:
+        UserError: as `load_policy`.
+    """
+    path = run_dir / "snapshots" / f"epoch_{epoch:06d}.safetensors"
+    arrays, _ = read_safetensors(path)
+    if "obs" not in arrays:
+        raise UserError(f"{path} is no snapshot: it holds no observations")
+    weights = {name.removeprefix("policy."): a for name, a in arrays.items() if name != "obs"}
+    return _build(run_dir, weights), arrays["obs"]
+
+
+def _build(run_dir: Path, weights: dict[str, NDArray[Any]]) -> ActorCritic:
+    config = read_config(run_dir)
+    if config.get("custom_network"):
+        raise UserError(f"{run_dir} was trained with a network class of its own; load its weights in Python")
+    env = run_env(config)
+    try:
+        ac = ActorCritic(
+            env.observation_space,
+            env.action_space,
+            tuple(config["hidden_sizes"]),
+            config["activation"],
+            config["normalize_obs"],
+        )
+        ac.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the policy in {run_dir} does not fit its config.json: {reason}") from error
+    finally:
+        env.close()
+    return ac

@@ -1,0 +1,261 @@
+"""Making, stepping and replaying environments.
+
+shape letters: N environments, d action dimensions
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlsuite.common import probes  # noqa: F401 - registers rlsuite/... environments
+from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.buffer import storage_dtype
+from rlsuite.common.checks import NonFiniteError, UserError, json_object
+from rlsuite.common.seeding import TEST_EPISODES, episode_seed
+
+EnvFn = Callable[[], gym.Env]
+
+
+def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None) -> gym.Env:
+    """`gymnasium.make` with errors that are sentences.
+
+    Args:
+        env_id: an id, or "module:Id" for an environment that importing the module registers.
+        env_kwargs: a JSON object of keyword arguments for the environment.
+        render_mode: as in Gymnasium.
+
+    Raises:
+        UserError: no such environment or module, a missing package, or arguments that the environment does not take.
+    """
+    kwargs = json_object(env_kwargs, "--env-kwargs")
+    try:
+        return gym.make(env_id, render_mode=render_mode, disable_env_checker=True, **kwargs)
+    except gym.error.DependencyNotInstalled as error:
+        text = str(error)
+        extra = next((e for e in ("mujoco", "box2d") if e in text.lower()), None)
+        hint = f'pip install "rlsuite[{extra}]"' if extra else text.split("\n")[0]
+        raise UserError(f"environment {env_id} needs a package that is not installed: {hint}") from error
+    except ModuleNotFoundError as error:
+        raise UserError(f"environment {env_id}: {error}; is the module on the path?") from error
+    except gym.error.Error as error:
+        raise UserError(f"environment {env_id} can't be made: {' '.join(str(error).split())}") from error
+    except TypeError as error:
+        raise UserError(f"environment {env_id} does not take --env-kwargs {env_kwargs}: {error}") from error
+
+
+class Episode(NamedTuple):
+    """A whole episode: reset with the seed, take the actions, and it happens again."""
+
+    seed: int
+    actions: NDArray[Any]
+    """(length,) or (length, d), as the environment got them"""
+    ret: float
+    """undiscounted return"""
+
+
+class Envs:
+    """N copies of an environment that step together, each restarted where its episode ends.
+
+    A plain loop: `gymnasium.vector.SyncVectorEnv` with autoreset disabled does the same at 1.1 to 2.5 times the cost.
+    Every episode is reset with a seed of its own (see `seeding.episode_seed`).
+    """
+
+    def __init__(self, env_fn: EnvFn, num_envs: int, seed: int, rank: int = 0) -> None:
+        """Make the environments.
+
+        Args:
+            env_fn: called once per environment.
+            num_envs: N.
+            seed: the run's seed.
+            rank: which process this is.
+
+        Raises:
+            UserError: one of the copies has other spaces than the first.
+        """
+        self.envs = [env_fn() for _ in range(num_envs)]
+        self.obs_space, self.act_space = self.envs[0].observation_space, self.envs[0].action_space
+        for env in self.envs[1:]:
+            if env.observation_space != self.obs_space or env.action_space != self.act_space:
+                raise UserError("env_fn returns environments whose spaces differ; they must be equal")
+        self.seed, self.rank = seed, rank
+        self.discrete = isinstance(self.act_space, spaces.Discrete)
+        self.obs_shape = (num_envs, *(self.obs_space.shape or ()))
+        self.obs_dtype = storage_dtype(self.obs_space)
+        self.obs = np.zeros(self.obs_shape, self.obs_dtype)
+        self.ep_ret, self.ep_len = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self.ep_index = np.zeros(num_envs, np.int64)
+        self.ep_seed = [0] * num_envs
+        # The actions of the last steps, and at which of them each environment's episode began.
+        self.actions: list[NDArray[Any]] = []
+        self.ep_start = [0] * num_envs
+        self.total_steps = 0
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+        self.best: Episode | None = None
+        self.worst: Episode | None = None
+        self.clipped = self.acted = 0
+        unused = min(self.ep_start)
+        del self.actions[:unused]
+        self.ep_start = [start - unused for start in self.ep_start]
+
+    def reset(self) -> NDArray[Any]:
+        """Begin an episode everywhere and return the first observations (N, *obs_shape)."""
+        for n in range(len(self.envs)):
+            self.obs[n] = self._reset(n)
+        return self.obs
+
+    def _reset(self, n: int) -> Any:
+        self.ep_seed[n] = episode_seed(self.seed, self.rank, n, int(self.ep_index[n]))
+        self.ep_index[n] += 1
+        self.ep_ret[n] = self.ep_len[n] = 0
+        self.ep_start[n] = len(self.actions)
+        obs, _ = self.envs[n].reset(seed=self.ep_seed[n])
+        if not np.isfinite(obs).all():
+            raise self._not_finite("observation", np.asarray(obs), n, "reset")
+        return obs
+
+    def step(self, act: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Step every environment; where an episode ends, `self.obs` holds the first observation of the next one.
+
+        Args:
+            act: (N,) int64, or (N, d) float32, which is clipped to the bounds here.
+
+        Returns:
+            next_obs (N, *obs_shape), what the step led to, also at the end of an episode; rew (N,) float64;
+            terminated (N,) bool; truncated (N,) bool.
+
+        Raises:
+            NonFiniteError: an observation or reward is NaN or infinite.
+        """
+        num_envs = len(self.envs)
+        actions = self._to_env(act)
+        self.actions.append(actions)
+        next_obs = np.empty(self.obs_shape, self.obs_dtype)
+        rew = np.empty(num_envs)
+        terminated, truncated = np.empty(num_envs, np.bool_), np.empty(num_envs, np.bool_)
+        for n, (env, a) in enumerate(zip(self.envs, actions.tolist() if self.discrete else actions, strict=True)):
+            next_obs[n], rew[n], terminated[n], truncated[n], _ = env.step(a)
+        self._check_finite(next_obs, rew)
+        self.total_steps += num_envs
+        self.ep_ret += rew
+        self.ep_len += 1
+        self.obs = next_obs
+        done = terminated | truncated
+        if done.any():
+            self.obs = next_obs.copy()
+            for n in map(int, np.flatnonzero(done)):
+                self._finish_episode(n)
+                self.obs[n] = self._reset(n)
+        return next_obs, rew, terminated, truncated
+
+    def _to_env(self, act: NDArray[Any]) -> NDArray[Any]:
+        """Actions as the environments take them: (N,) shifted to start, or (N, *act_shape) within the bounds."""
+        if isinstance(self.act_space, spaces.Discrete):
+            return act + self.act_space.start if self.act_space.start else act
+        assert isinstance(self.act_space, spaces.Box)
+        act = act.reshape(len(act), *self.act_space.shape)
+        clipped = act.clip(self.act_space.low, self.act_space.high)
+        self.clipped += int(np.count_nonzero(clipped != act))
+        self.acted += act.size
+        return clipped.astype(self.act_space.dtype, copy=False)
+
+    def _check_finite(self, obs: NDArray[Any], rew: NDArray[np.float64]) -> None:
+        # A sum of squares is finite only if every term is: one fast product instead of a mask for each step.
+        flat = obs.reshape(-1)
+        if flat.dtype == np.float32 and not math.isfinite(flat @ flat) and not np.isfinite(obs).all():
+            n = int(np.flatnonzero(~np.isfinite(obs.reshape(len(obs), -1)).all(1))[0])
+            raise self._not_finite("observation", obs[n], n, f"step {self.ep_len[n] + 1}")
+        if not math.isfinite(rew @ rew) and not np.isfinite(rew).all():
+            n = int(np.flatnonzero(~np.isfinite(rew))[0])
+            raise self._not_finite("reward", np.array(rew[n]), n, f"step {self.ep_len[n] + 1}")
+
+    def _not_finite(self, what: str, value: Any, n: int, when: str) -> NonFiniteError:
+        value = np.asarray(value)
+        shown = f"{value}" if value.ndim == 0 else f"{np.count_nonzero(~np.isfinite(value))} of {value.size} entries"
+        return NonFiniteError(
+            f"{what} of environment {n} is not finite ({shown}) at {when} of the episode with seed {self.ep_seed[n]}, "
+            f"env step {self.total_steps + len(self.envs)}; the likely cause is the environment itself "
+            "(a division by zero, or a simulation that has become unstable)"
+        )
+
+    def _finish_episode(self, n: int) -> None:
+        ret, length = float(self.ep_ret[n]), int(self.ep_len[n])
+        self.returns.append(ret)
+        self.lengths.append(length)
+        if self.best is None or self.worst is None or ret > self.best.ret or ret < self.worst.ret:
+            episode = Episode(self.ep_seed[n], np.array([a[n] for a in self.actions[self.ep_start[n] :]]), ret)
+            if self.best is None or ret > self.best.ret:
+                self.best = episode
+            if self.worst is None or ret < self.worst.ret:
+                self.worst = episode
+
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Episode]]:
+        """Statistics and the best and worst of the episodes that finished since the last call; starts them anew.
+
+        Episodes that are still running are not touched: they count in the epoch that they finish in.
+        """
+        stats = episode_stats(self.returns, self.lengths)
+        if self.acted:
+            stats["ClippedActions"] = self.clipped / self.acted
+        episodes = {"best": self.best, "worst": self.worst}
+        self._start_epoch()
+        return stats, {name: episode for name, episode in episodes.items() if episode is not None}
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()
+
+
+def episode_stats(returns: list[float], lengths: list[int], prefix: str = "") -> dict[str, float]:
+    """Mean, standard deviation, maximum and minimum of returns, and the mean length; NaN without any episode."""
+    if not returns:
+        returns, lengths = [math.nan], [math.nan]  # type: ignore[list-item]
+    values = np.mean(returns), np.std(returns), np.max(returns), np.min(returns)
+    names = (f"{kind}{prefix}EpRet" for kind in ("Average", "Std", "Max", "Min"))
+    return {**dict(zip(names, map(float, values), strict=True)), f"{prefix}EpLen": float(np.mean(lengths))}
+
+
+def evaluate(
+    ac: ActorCritic, env: gym.Env, episodes: int, seed: int, deterministic: bool = True
+) -> tuple[list[float], list[int]]:
+    """Run whole episodes with a policy that does not learn.
+
+    Args:
+        ac: acts by `mode` or `act`.
+        env: one environment, not closed here.
+        episodes: how many.
+        seed: of the test episodes; none of them is reset with the seed of a training episode.
+        deterministic: take the most probable actions instead of sampling.
+
+    Returns:
+        Undiscounted returns and lengths in env steps, one per episode; fewer than asked for if an episode does not end
+        within 100,000 steps.
+    """
+    device = next(ac.parameters()).device
+    choose = ac.mode if deterministic else ac.act
+    envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
+    obs = envs.reset()
+    while len(envs.returns) < episodes and envs.ep_len[0] < 100_000:
+        envs.step(choose(torch.as_tensor(obs, device=device)).cpu().numpy())
+        obs = envs.obs
+    return envs.returns, envs.lengths
+
+
+def replay(env: gym.Env, episode: Episode) -> float:
+    """Play a recorded episode again and return what it returns this time; equal if the environment is deterministic."""
+    env.reset(seed=episode.seed)
+    total = 0.0
+    for action in episode.actions:
+        _, rew, _, _, _ = env.step(action.item() if isinstance(env.action_space, spaces.Discrete) else action)
+        total += float(rew)
+    return total
