@@ -102,7 +102,7 @@ def load_episode(run_dir: Path, epoch: int, which: str) -> Episode:
     """
     path = run_dir / "episodes" / f"epoch_{epoch:06d}.safetensors"
     if not path.exists():
-        epochs = sorted(int(p.stem[6:]) for p in path.parent.glob("epoch_[0-9]*.safetensors"))
+        epochs = saved_epochs(run_dir, "episodes")
         known = f"there are some for epochs {epochs[0]} to {epochs[-1]}" if epochs else "none has been saved yet"
         raise UserError(f"{run_dir} has no episode of epoch {epoch}: {known}")
     arrays, metadata = read_safetensors(path)
@@ -137,9 +137,15 @@ def load_policy(run_dir: Path) -> ActorCritic:
     return _build(run_dir, arrays)
 
 
+def saved_epochs(run_dir: Path, kind: str) -> list[int]:
+    """The epochs that have a file in the folder `kind`, "snapshots" or "episodes", in order."""
+    names = (p.stem.removeprefix("epoch_") for p in (run_dir / kind).glob("epoch_*.safetensors"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def snapshot_epochs(run_dir: Path) -> list[int]:
     """The epochs that have a snapshot, in order."""
-    return sorted(int(p.stem[6:]) for p in (run_dir / "snapshots").glob("epoch_[0-9]*.safetensors"))
+    return saved_epochs(run_dir, "snapshots")
 
 
 def load_snapshot(run_dir: Path, epoch: int) -> tuple[ActorCritic, NDArray[Any]]:

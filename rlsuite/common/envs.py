@@ -4,6 +4,7 @@ shape letters: N environments, d action dimensions
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,14 +36,16 @@ def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None
     """
     kwargs = json_object(env_kwargs, "--env-kwargs")
     try:
-        return gym.make(env_id, render_mode=render_mode, disable_env_checker=True, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return gym.make(env_id, render_mode=render_mode, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         text = str(error)
         extra = next((e for e in ("mujoco", "box2d") if e in text.lower()), None)
         hint = f'pip install "rlsuite[{extra}]"' if extra else text.split("\n")[0]
         raise UserError(f"environment {env_id} needs a package that is not installed: {hint}") from error
     except ModuleNotFoundError as error:
-        raise UserError(f"environment {env_id}: {error}; is the module on the path?") from error
+        raise UserError(f"environment {env_id} can't be made: {error}") from error
     except gym.error.Error as error:
         raise UserError(f"environment {env_id} can't be made: {' '.join(str(error).split())}") from error
     except TypeError as error:

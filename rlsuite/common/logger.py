@@ -112,6 +112,10 @@ class Logger:
             shown = (f"{name} {_short(row[name])}" for name in TABLE_COLUMNS if name in row)
             print(f"epoch {row['Epoch']}  steps {row['TotalEnvInteracts']}  {'  '.join(shown)}", flush=True)
 
+    def save_result(self, result: Mapping[str, float]) -> None:
+        """Write result.json: the final policy's test episodes."""
+        (self.run_dir / "result.json").write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
+
     def close(self) -> None:
         """Close the file and the live table; safe to call twice."""
         if self._file:

@@ -47,14 +47,14 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if not os.path.isdir(path):
             what = "is a file" if os.path.exists(path) else "does not exist"
-            raise UserError(f"{path} {what}; expected a run or experiment directory.")
+            raise UserError(f"{path} {what}; expected a run or experiment directory")
         runs = []
         for folder, subfolders, files in os.walk(path, onerror=_unreadable):
             if "progress.txt" in files:
                 runs.append(Path(folder))
                 subfolders.clear()  # a run holds no other runs, but maybe thousands of snapshots
         if not runs:
-            raise UserError(f"No run in {path}: there is no progress.txt in it or in any folder below it.")
+            raise UserError(f"no run in {path}: there is no progress.txt in it or in any folder below it")
         for run in sorted(runs):
             found.setdefault(os.path.realpath(run), run)
     return list(found.values())
@@ -73,13 +73,13 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except RecursionError:
-        raise UserError(f"{path} is nested too deeply.") from None
+        raise UserError(f"{path} is nested too deeply") from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from None
+        raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path} holds a JSON {type(config).__name__}; expected an object.")
+        raise UserError(f"{path} holds a JSON {type(config).__name__}; expected an object")
     if not _shallow(config, MAX_DEPTH):
-        raise UserError(f"{path} is nested too deeply.")
+        raise UserError(f"{path} is nested too deeply")
     return config
 
 
@@ -102,14 +102,14 @@ def read_progress(run: Path) -> Columns:
     for name in names:
         if not name.strip() or names.count(name) > 1:
             problem = f"column {name[:40]!r} twice" if name.strip() else "a column without a name"
-            raise UserError(f"{path}, line 1: {problem}.")
+            raise UserError(f"{path}, line 1: {problem}")
     rows: list[list[float]] = []
     for number, line in enumerate(lines[1:], start=2):
         cells = line.split("\t")
         if len(cells) < len(names) and number == len(lines):
             break
         if len(cells) != len(names):
-            raise UserError(f"{path}, line {number}: {len(cells)} cells for {len(names)} columns.")
+            raise UserError(f"{path}, line {number}: {len(cells)} cells for {len(names)} columns")
         rows.append([_number(cell, path, number, name) for cell, name in zip(cells, names, strict=True)])
     table = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
     return {name: table[:, i].copy() for i, name in enumerate(names)}
@@ -164,6 +164,8 @@ def _settings(run: Path, config: Mapping[str, Any]) -> dict[str, str]:
             if isinstance(value, dict) and value:
                 add(f"{prefix}{key}.", value)
             else:
+                if isinstance(value, float):
+                    value = float(f"{value:.12g}")  # 3 * 0.1 is 0.3 to everyone but the computer
                 text = value if isinstance(value, str) else json.dumps(value)
                 # Spinning Up writes some objects as text, with an address that differs in every run.
                 flat[prefix + key] = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
@@ -178,7 +180,7 @@ def _number(cell: str, path: Path, line: int, column: str) -> float:
     try:
         return float(cell or "nan")
     except ValueError:
-        raise UserError(f"{path}, line {line}, {column[:40]}: {cell[:40]!r} is not a number.") from None
+        raise UserError(f"{path}, line {line}, {column[:40]}: {cell[:40]!r} is not a number") from None
 
 
 def _shallow(value: object, levels: int) -> bool:
@@ -190,14 +192,14 @@ def _shallow(value: object, levels: int) -> bool:
 
 def _read_text(path: Path) -> str:
     if not os.path.isfile(path):  # a named pipe would wait forever
-        raise UserError(f"{path} is not a file.")
+        raise UserError(f"{path} is not a file")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         _unreadable(error, path)
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file.") from None
+        raise UserError(f"{path} is not a text file") from None
 
 
 def _unreadable(error: OSError, path: Path | None = None) -> NoReturn:
-    raise UserError(f"{path or error.filename} cannot be read: {error.strerror}.") from None
+    raise UserError(f"{path or error.filename} cannot be read: {error.strerror}") from None

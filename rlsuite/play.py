@@ -1,0 +1,208 @@
+"""The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE] [--epoch K --best|--worst]`."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlsuite.common.checks import NonFiniteError, UserError
+from rlsuite.common.runs import find_runs, read_config
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+VIDEO_SUFFIXES = (".mp4", ".gif")
+
+
+def play(
+    run_dir: Path,
+    *,
+    episodes: int = 10,
+    seed: int = 0,
+    stochastic: bool = False,
+    render: bool = False,
+    video: Path | None = None,
+) -> list[float]:
+    """Run the policy of a finished or running training, and print the returns.
+
+    Args:
+        run_dir: the run.
+        episodes: how many.
+        seed: of these test episodes.
+        stochastic: sample actions instead of taking the most probable ones.
+        render: show a window.
+        video: write a film of all episodes, .mp4 or .gif.
+
+    Returns:
+        Undiscounted returns.
+
+    Raises:
+        UserError: no policy there, or it can't be shown in the way asked for.
+    """
+    from rlsuite.common.checkpoint import load_policy
+    from rlsuite.common.envs import episode_stats, evaluate
+
+    ac = load_policy(run_dir)
+    env = open_env(run_dir, render, video)
+    returns, lengths = evaluate(ac, env, episodes, seed, deterministic=not stochastic)
+    env.close()
+    stats = episode_stats(returns, lengths)
+    how = "sampled" if stochastic else "deterministic"
+    print(
+        f"{len(returns)} {how} episodes: return {stats['AverageEpRet']:.2f} ± {stats['StdEpRet']:.2f} "
+        f"(min {stats['MinEpRet']:.2f}, max {stats['MaxEpRet']:.2f}), length {stats['EpLen']:.1f}"
+    )
+    return returns
+
+
+def play_again(
+    run_dir: Path, epoch: int | None, which: str, *, render: bool = False, video: Path | None = None
+) -> tuple[float, float]:
+    """Replay the best or worst training episode of an epoch from its seed and actions.
+
+    Args:
+        run_dir: the run.
+        epoch: from 1; None for the last epoch in which an episode finished.
+        which: "best" or "worst".
+        render: show a window.
+        video: write a film, .mp4 or .gif.
+
+    Returns:
+        The return of the replay, and that of the training episode.
+
+    Raises:
+        UserError: that epoch has no episode, or it can't be shown in the way asked for.
+    """
+    from rlsuite.common.checkpoint import load_episode, saved_epochs
+    from rlsuite.common.envs import replay
+
+    epoch = epoch or max(saved_epochs(run_dir, "episodes"), default=1)
+    episode = load_episode(run_dir, epoch, which)
+    env = open_env(run_dir, render, video)
+    ret = replay(env, episode)
+    env.close()
+    print(f"{which} episode of epoch {epoch}: return {ret:.2f}, length {len(episode.actions)}, seed {episode.seed}")
+    if not math.isclose(ret, episode.ret, rel_tol=1e-6, abs_tol=1e-6):
+        print(
+            f"rlsuite: in training it returned {episode.ret:.2f}: this environment does not repeat itself "
+            "for equal seeds and actions",
+            file=sys.stderr,
+        )
+    return ret, episode.ret
+
+
+def open_env(run_dir: Path, render: bool, video: Path | None) -> "gym.Env[Any, Any]":
+    """A run's environment; stepping it shows it in a window or adds to a film, which closing it finishes.
+
+    Raises:
+        UserError: the environment has no such rendering, the film can't be written, or a package is missing.
+    """
+    import gymnasium as gym
+
+    from rlsuite.common.checkpoint import run_env
+
+    if video and video.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f"--video {video} must end in {' or '.join(VIDEO_SUFFIXES)}")
+    if video and not (video.parent.is_dir() and os.access(video.parent, os.W_OK)):
+        raise UserError(f"--video {video}: {video.parent} is no folder that can be written to")
+    mode = "human" if render else "rgb_array" if video else None
+    env = run_env(read_config(run_dir), mode)
+    if mode is None:
+        return env
+    modes = env.metadata.get("render_modes", [])
+    if mode not in modes:
+        raise UserError(f"{env.unwrapped} can't be rendered as {mode}; it knows {' '.join(modes) or 'no rendering'}")
+    try:
+        env.reset(seed=0)
+        env.render()
+    except gym.error.DependencyNotInstalled as error:
+        raise UserError(f'rendering needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
+    except Exception as error:  # whatever a graphics library raises on a machine without a screen
+        raise UserError(f"this machine can't render {env.unwrapped} as {mode}: {error}") from error
+    return _film(env, video) if video else env
+
+
+def _film(env: "gym.Env[Any, Any]", path: Path) -> "gym.Env[Any, Any]":
+    """The environment, writing a frame to an .mp4 or .gif at every reset and step."""
+    import gymnasium as gym
+
+    try:
+        import imageio.v2 as imageio
+
+        fps = float(env.metadata.get("render_fps") or 30)
+        gif = path.suffix.lower() == ".gif"
+        options = {"duration": 1000 / fps, "loop": 0} if gif else {"fps": fps, "macro_block_size": 2}
+        writer: Any = imageio.get_writer(path, **options)
+    except (ImportError, ValueError) as error:
+        raise UserError(f'--video needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
+
+    class Filmed(gym.Wrapper[Any, Any, Any, Any]):
+        def reset(self, **options: Any) -> Any:
+            result = super().reset(**options)
+            writer.append_data(self.render())
+            return result
+
+        def step(self, action: Any) -> Any:
+            result = super().step(action)
+            writer.append_data(self.render())
+            return result
+
+        def close(self) -> None:
+            super().close()
+            writer.close()
+
+    return Filmed(env)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; bad input becomes one line and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rlsuite.play", description="Evaluate, watch or film a policy, or replay a training episode."
+    )
+    parser.add_argument("run", type=Path, help="a run directory, of a finished or running training")
+    parser.add_argument("--episodes", type=int, default=10, help="how many test episodes (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the test episodes (default: 0)")
+    parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
+    parser.add_argument("--render", action="store_true", help="show a window")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="write a film, .mp4 or .gif")
+    parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
+    parser.add_argument("--best", action="store_true", help="replay the best training episode of an epoch")
+    parser.add_argument("--worst", action="store_true", help="replay the worst training episode of an epoch")
+    args = parser.parse_args(argv)
+    try:
+        runs = find_runs([args.run])
+        if len(runs) != 1:
+            raise UserError(f"{args.run} holds {len(runs)} runs; name one of them, such as {runs[-1]}")
+        if args.render and args.video:
+            raise UserError("--render and --video exclude each other")
+        if args.best and args.worst:
+            raise UserError("--best and --worst exclude each other")
+        if args.epoch is not None and not (args.best or args.worst):
+            raise UserError("--epoch goes with --best or --worst")
+        if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
+            raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
+        if args.best or args.worst:
+            which = "best" if args.best else "worst"
+            play_again(runs[0], args.epoch, which, render=args.render, video=args.video)
+        else:
+            play(
+                runs[0],
+                episodes=args.episodes,
+                seed=args.seed,
+                stochastic=args.stochastic,
+                render=args.render,
+                video=args.video,
+            )
+    except (UserError, NonFiniteError) as error:
+        print(f"rlsuite: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 3
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

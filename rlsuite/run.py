@@ -1,0 +1,252 @@
+"""The door to training: `python -m rlsuite.run ALGO --env ID [--any-setting VALUE ...]`."""
+
+import dataclasses
+import difflib
+import itertools
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
+from importlib import import_module
+from io import StringIO
+from typing import Any, get_origin
+
+from rlsuite.common.checks import NonFiniteError, UserError
+from rlsuite.presets import PRESETS
+
+USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
+
+algorithms: {algos}
+example:    python -m rlsuite.run ppo --env CartPole-v1
+settings:   python -m rlsuite.run ppo --help
+
+Several values after a setting of one value make a grid: one run for each combination.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What belongs to starting a run and not to the algorithm."""
+
+    exp_name: str = ""  # folder of the experiment; default <algo>_<env>
+    data_dir: str = "data"  # where experiments go
+    preset: str = "auto"  # settings to start from: an environment id that has some, auto for those of --env, or none
+    test_episodes: int = 20  # deterministic episodes at the end; 0 for none
+    note: str = ""  # the question this run answers; kept in config.json
+    quiet: bool = False  # print nothing but errors
+
+
+def algorithm_names() -> list[str]:
+    """Every file in rlsuite/algos."""
+    folder = os.path.join(os.path.dirname(__file__), "algos")
+    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py")
+
+
+def parse_flags(argv: Sequence[str], fields: dict[str, Any]) -> dict[str, list[str]]:
+    """Split a command line into flags and their values.
+
+    Args:
+        argv: for example ["--env", "CartPole-v1", "--seed", "0", "1", "--quiet"].
+        fields: known settings and their types.
+
+    Returns:
+        Setting name to its values as text; switches become ["True"] or ["False"].
+
+    Raises:
+        UserError: an unknown, repeated or empty flag, or a value without a flag.
+    """
+    flags: dict[str, list[str]] = {}
+    for token in argv:
+        if re.match(r"--\D", token):
+            flag, equals, value = token.partition("=")
+            name = flag[2:].replace("-", "_")
+            negated = name.startswith("no_") and fields.get(name[3:]) is bool
+            name = name[3:] if negated else name
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+                hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "see --help"
+                raise UserError(f"unknown flag {flag}; {hint}")
+            if name in flags:
+                raise UserError(f"{flag} is given twice; give several values after one {flag}")
+            flags[name] = [value] if equals else ["False"] if negated else []
+        elif flags:
+            flags[name].append(token)
+        else:
+            raise UserError(f"unexpected {token!r}; settings are given as --name value")
+    for name, values in flags.items():
+        if not values and fields[name] is not bool:
+            raise UserError(f"--{name.replace('_', '-')} needs a value")
+        if not values:
+            values.append("True")
+        if len(values) != len(set(values)) and get_origin(fields[name]) is not tuple:
+            raise UserError(f"--{name.replace('_', '-')} has a value twice: {' '.join(values)}")
+    return flags
+
+
+def grid(flags: dict[str, list[str]], fields: dict[str, Any]) -> Iterator[list[str]]:
+    """One command line for each combination of values; the last flag varies fastest."""
+
+    def words(name: str, values: Sequence[str]) -> list[str]:
+        flag = name.replace("_", "-")
+        if fields[name] is not bool:
+            return [f"--{flag}", *values]
+        if values[0].lower() not in ("true", "false"):
+            raise UserError(f"--{flag} is a switch: --{flag} or --no-{flag}, not {values[0]!r}")
+        return [f"--{flag}" if values[0].lower() == "true" else f"--no-{flag}"]
+
+    axes = [
+        [words(name, values)] if get_origin(fields[name]) is tuple else [words(name, [value]) for value in values]
+        for name, values in flags.items()
+    ]
+    for combination in itertools.product(*axes):
+        yield [word for part in combination for word in part]
+
+
+def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:
+    """The preset to start from, as (what it is called, settings); ("", {}) for none.
+
+    Raises:
+        UserError: there is no preset of that name.
+    """
+    known = PRESETS.get(algo, {})
+    if name == "none" or (name == "auto" and env not in known):
+        return "", {}
+    name = env if name == "auto" else name
+    if name not in known:
+        raise UserError(f"--preset {name} does not exist for {algo}; there are {', '.join([*sorted(known), 'none'])}")
+    return f"{algo}/{name}", known[name]
+
+
+def parse(command: type[Any], argv: list[str], algo: str, default: Any) -> Any:
+    """Turn one command line into settings.
+
+    Raises:
+        UserError: a value of the wrong type.
+    """
+    import tyro
+
+    errors = StringIO()
+    try:
+        with redirect_stderr(errors):
+            return tyro.cli(command, args=argv, default=default, prog=f"python -m rlsuite.run {algo}")
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        # tyro draws a box of several lines around the message; one line is enough.
+        text = " ".join(re.sub(r"[─-╿]", " ", errors.getvalue()).split())
+        text = re.sub(r"^.*?(Error parsing|invalid choice) ", "", text)
+        text = re.sub(r" ?(Argument helptext:|For full helptext).*$", "", text)
+        raise UserError(text or "a value is of the wrong type; see --help") from None
+
+
+def run(argv: Sequence[str]) -> int:
+    """Train as the command line says and return the exit code.
+
+    Raises:
+        UserError: bad input; nothing has been created.
+    """
+    names = algorithm_names()
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE.format(algos=" ".join(names)), end="")
+        return 0 if argv else 2
+    algo = argv[0]
+    if algo not in names:
+        near = difflib.get_close_matches(algo, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        raise UserError(f"unknown algorithm {algo!r}; {hint}")
+
+    import tyro
+
+    module = import_module(f"rlsuite.algos.{algo}")
+    command = dataclasses.make_dataclass(
+        "Command",
+        [("config", tyro.conf.OmitArgPrefixes[module.Config]), ("launch", tyro.conf.OmitArgPrefixes[Launch])],
+    )
+    command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
+    if {"-h", "--help"} & set(argv):
+        tyro.cli(command, args=["--help"], prog=f"python -m rlsuite.run {algo}")
+
+    fields = {f.name: f.type for cls in (module.Config, Launch) for f in dataclasses.fields(cls)}
+    flags = parse_flags(argv[1:], fields)
+    if "env" not in flags:
+        raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
+    runs = []
+    for words in grid(flags, fields):
+        env = words[words.index("--env") + 1]
+        preset_name = words[words.index("--preset") + 1] if "--preset" in words else "auto"
+        preset, settings = preset_for(algo, env, preset_name)
+        default = command(module.Config(env, **settings), Launch())
+        runs.append((preset, parse(command, words, algo, default)))
+    return train_all(algo, module, runs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str) -> int:
+    """Train every run of a grid, one after the other; a run that fails with a NaN does not stop the others."""
+    from rlsuite.common.checks import check_config
+    from rlsuite.common.logger import Logger
+
+    for _, settings in runs:
+        check_config(settings.config)
+    code = 0
+    for number, (preset, settings) in enumerate(runs, start=1):
+        config, launch = settings.config, settings.launch
+        logger = Logger(launch.exp_name, launch.data_dir, note=launch.note, command=command, quiet=launch.quiet)
+        if not launch.quiet:
+            count = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
+            print(f"{count}{algo} on {config.env}, seed {config.seed}" + (f", preset {preset}" if preset else ""))
+        try:
+            ac = module.train(config, logger=logger)
+        except NonFiniteError as error:
+            print(f"rlsuite: {error}", file=sys.stderr)
+            if (logger.run_dir / "policy.safetensors").exists():
+                print(f"rlsuite: the policy of the last good epoch is in {logger.run_dir}", file=sys.stderr)
+            code = 3
+            continue
+        except KeyboardInterrupt:
+            print(f"\nrlsuite: interrupted; finished epochs are in {logger.run_dir}", file=sys.stderr)
+            return 130
+        finally:
+            logger.close()
+        finish(ac, config, launch, logger)
+    return code
+
+
+def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
+    """Test the trained policy and say what came out and where it is."""
+    from rlsuite.common.envs import episode_stats, evaluate, make_env
+
+    if launch.test_episodes:
+        env = make_env(config.env, config.env_kwargs)
+        returns, lengths = evaluate(ac, env, launch.test_episodes, config.seed)
+        env.close()
+        stats = episode_stats(returns, lengths)
+        logger.save_result({"TestEpisodes": len(returns), **stats})
+        if not launch.quiet:
+            print(
+                f"final return {stats['AverageEpRet']:.1f} ± {stats['StdEpRet']:.1f} "
+                f"(min {stats['MinEpRet']:.1f}, max {stats['MaxEpRet']:.1f}, {len(returns)} deterministic test episodes)"
+            )
+    if not launch.quiet:
+        print(f"plot it:  python -m rlsuite.plot {shlex.quote(str(logger.run_dir))}")
+        print(f"watch it: python -m rlsuite.play {shlex.quote(str(logger.run_dir))} --render")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; bad input becomes one line and exit code 2."""
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"rlsuite: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nrlsuite: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
