@@ -71,6 +71,8 @@ def parse_flags(argv: Sequence[str], fields: dict[str, Any]) -> dict[str, list[s
             if name in flags:
                 raise UserError(f"{flag} is given twice; give several values after one {flag}")
             flags[name] = [value] if equals else ["False"] if negated else []
+        elif re.match(r"-[a-zA-Z]", token) and token != "-inf":
+            raise UserError(f"unknown flag {token}; settings are given as --name value")
         elif flags:
             flags[name].append(token)
         else:
@@ -119,8 +121,8 @@ def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:
     return f"{algo}/{name}", known[name]
 
 
-def parse(command: type[Any], argv: list[str], algo: str, default: Any) -> Any:
-    """Turn one command line into settings.
+def parse(command: type[Any], argv: list[str], algo: str, default: Any = None) -> Any:
+    """Turn one command line into settings, starting from the default; --help prints them and exits.
 
     Raises:
         UserError: a value of the wrong type.
@@ -130,12 +132,18 @@ def parse(command: type[Any], argv: list[str], algo: str, default: Any) -> Any:
     errors = StringIO()
     try:
         with redirect_stderr(errors):
-            return tyro.cli(command, args=argv, default=default, prog=f"python -m rlsuite.run {algo}")
+            return tyro.cli(
+                command,
+                args=argv,
+                default=default,
+                prog=f"python -m rlsuite.run {algo}",
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
     except SystemExit as stop:
         if stop.code == 0:
             raise
         # tyro draws a box of several lines around the message; one line is enough.
-        text = " ".join(re.sub(r"[─-╿]", " ", errors.getvalue()).split())
+        text = " ".join(re.sub(r"[─-╿]|-{3,}", " ", errors.getvalue()).split())
         text = re.sub(r"^.*?(Error parsing|invalid choice) ", "", text)
         text = re.sub(r" ?(Argument helptext:|For full helptext).*$", "", text)
         raise UserError(text or "a value is of the wrong type; see --help") from None
@@ -157,16 +165,11 @@ def run(argv: Sequence[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UserError(f"unknown algorithm {algo!r}; {hint}")
 
-    import tyro
-
     module = import_module(f"rlsuite.algos.{algo}")
-    command = dataclasses.make_dataclass(
-        "Command",
-        [("config", tyro.conf.OmitArgPrefixes[module.Config]), ("launch", tyro.conf.OmitArgPrefixes[Launch])],
-    )
+    command = dataclasses.make_dataclass("Command", [("config", module.Config), ("launch", Launch)])
     command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
     if {"-h", "--help"} & set(argv):
-        tyro.cli(command, args=["--help"], prog=f"python -m rlsuite.run {algo}")
+        parse(command, ["--help"], algo)
 
     fields = {f.name: f.type for cls in (module.Config, Launch) for f in dataclasses.fields(cls)}
     flags = parse_flags(argv[1:], fields)
@@ -189,6 +192,8 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
 
     for _, settings in runs:
         check_config(settings.config)
+        if settings.launch.test_episodes < 0:
+            raise UserError(f"--test-episodes is {settings.launch.test_episodes}, but must be 0 or more")
     code = 0
     for number, (preset, settings) in enumerate(runs, start=1):
         config, launch = settings.config, settings.launch
@@ -199,9 +204,9 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
         try:
             ac = module.train(config, logger=logger)
         except NonFiniteError as error:
-            print(f"rlsuite: {error}", file=sys.stderr)
-            if (logger.run_dir / "policy.safetensors").exists():
-                print(f"rlsuite: the policy of the last good epoch is in {logger.run_dir}", file=sys.stderr)
+            kept = (logger.run_dir / "policy.safetensors").exists()
+            where = f"; the policy of the last good epoch is in {logger.run_dir}" if kept else ""
+            print(f"rlsuite: {error}{where}", file=sys.stderr)
             code = 3
             continue
         except KeyboardInterrupt:
@@ -226,7 +231,8 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
         if not launch.quiet:
             print(
                 f"final return {stats['AverageEpRet']:.1f} ± {stats['StdEpRet']:.1f} "
-                f"(min {stats['MinEpRet']:.1f}, max {stats['MaxEpRet']:.1f}, {len(returns)} deterministic test episodes)"
+                f"(min {stats['MinEpRet']:.1f}, max {stats['MaxEpRet']:.1f}; "
+                f"{len(returns)} deterministic test episodes)"
             )
     if not launch.quiet:
         print(f"plot it:  python -m rlsuite.plot {shlex.quote(str(logger.run_dir))}")
@@ -245,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, most likely; the epochs before it are whole
+        print(f"rlsuite: {error.strerror or error}: {error.filename or 'output'}", file=sys.stderr)
         return 1
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.checks import NonFiniteError
 from rlsuite.common.distributions import Distribution
 from rlsuite.common.normalize import RewardScaler
 
@@ -170,6 +171,9 @@ class RolloutBuffer:
             last_obs: (N, *obs_shape), the observation after the last step.
             gamma: discount γ.
             lam: λ of `gae`.
+
+        Raises:
+            NonFiniteError: an advantage is NaN or infinite.
         """
         rows = slice(self.start, self.t)
         obs, act = self.obs[rows], self.act[rows]
@@ -193,7 +197,14 @@ class RolloutBuffer:
         for (t, n, _), v in zip(final, ahead_val[shape[1] :], strict=True):
             self.boot[t, n] = v
         ends = self.terminated[rows], self.truncated[rows]
-        adv = self.adv[rows] = gae(self.rew[rows], val, self.boot[rows], *ends, gamma, lam)
+        with np.errstate(over="ignore", invalid="ignore"):
+            adv = self.adv[rows] = gae(self.rew[rows], val, self.boot[rows], *ends, gamma, lam)
+        if not np.isfinite(adv).all():
+            t, n = np.argwhere(~np.isfinite(adv))[0]
+            raise NonFiniteError(
+                f"the advantage of step {t + 1} of the rollout in environment {n} is {adv[t, n]}; the likely cause is "
+                f"rewards that are too large (here up to {np.abs(self.rew[rows]).max():g}): scale them"
+            )
         self.start = self.t
         flat_adv, flat_ret = (to_tensor(a.reshape(-1), device) for a in (adv, adv + val))
         return Batch(x, flat_act, flat_adv, flat_ret, logp, pi)

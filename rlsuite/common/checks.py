@@ -58,15 +58,16 @@ def check_config(config: Any) -> None:
     """Refuse settings that make no sense, before anything is created.
 
     Args:
-        config: an algorithm's `Config`. Fields with a known range are checked by name; numbers must not be NaN.
+        config: an algorithm's `Config`. Fields with a known range are checked by name; numbers must be finite.
 
     Raises:
         UserError: names the field, its value, and the range.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        valid, wanted = _RANGES.get(field.name, (lambda _: True, "a number"))
-        if (isinstance(value, float) and math.isnan(value)) or not valid(value):
+        valid, wanted = _RANGES.get(field.name, (lambda _: True, "a finite number"))
+        unlimited = field.name in ("target_kl", "max_grad_norm") and value == math.inf
+        if (isinstance(value, float) and not math.isfinite(value) and not unlimited) or not valid(value):
             raise UserError(f"--{field.name.replace('_', '-')} is {value}, but must be {wanted}")
     if config.total_steps % config.num_envs:
         raise UserError(

@@ -35,21 +35,22 @@ def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None
         UserError: no such environment or module, a missing package, or arguments that the environment does not take.
     """
     kwargs = json_object(env_kwargs, "--env-kwargs")
+    if render_mode:  # many a small environment takes no such argument
+        kwargs["render_mode"] = render_mode
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return gym.make(env_id, render_mode=render_mode, disable_env_checker=True, **kwargs)
+            warnings.simplefilter("ignore")
+            return gym.make(env_id, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         text = str(error)
         extra = next((e for e in ("mujoco", "box2d") if e in text.lower()), None)
         hint = f'pip install "rlsuite[{extra}]"' if extra else text.split("\n")[0]
         raise UserError(f"environment {env_id} needs a package that is not installed: {hint}") from error
-    except ModuleNotFoundError as error:
-        raise UserError(f"environment {env_id} can't be made: {error}") from error
-    except gym.error.Error as error:
+    except (ImportError, gym.error.Error) as error:
         raise UserError(f"environment {env_id} can't be made: {' '.join(str(error).split())}") from error
-    except TypeError as error:
-        raise UserError(f"environment {env_id} does not take --env-kwargs {env_kwargs}: {error}") from error
+    except Exception as error:  # the constructor is foreign code
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"environment {env_id} can't be made with --env-kwargs {env_kwargs}: {reason}") from error
 
 
 class Episode(NamedTuple):
@@ -147,7 +148,8 @@ class Envs:
         terminated, truncated = np.empty(num_envs, np.bool_), np.empty(num_envs, np.bool_)
         for n, (env, a) in enumerate(zip(self.envs, actions.tolist() if self.discrete else actions, strict=True)):
             next_obs[n], rew[n], terminated[n], truncated[n], _ = env.step(a)
-        self._check_finite(next_obs, rew)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._check_finite(next_obs, rew)
         self.total_steps += num_envs
         self.ep_ret += rew
         self.ep_len += 1
@@ -177,8 +179,8 @@ class Envs:
         if flat.dtype == np.float32 and not math.isfinite(flat @ flat) and not np.isfinite(obs).all():
             n = int(np.flatnonzero(~np.isfinite(obs.reshape(len(obs), -1)).all(1))[0])
             raise self._not_finite("observation", obs[n], n, f"step {self.ep_len[n] + 1}")
-        if not math.isfinite(rew @ rew) and not np.isfinite(rew).all():
-            n = int(np.flatnonzero(~np.isfinite(rew))[0])
+        if not math.isfinite(rew @ rew) or not np.isfinite(rew.astype(np.float32)).all():
+            n = int(np.flatnonzero(~np.isfinite(rew.astype(np.float32)))[0])
             raise self._not_finite("reward", np.array(rew[n]), n, f"step {self.ep_len[n] + 1}")
 
     def _not_finite(self, what: str, value: Any, n: int, when: str) -> NonFiniteError:

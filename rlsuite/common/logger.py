@@ -67,7 +67,7 @@ class Logger:
             UserError: the directory can't be made or written.
         """
         self.exp_name = self.exp_name or f"{algo}_{config.env}".replace("/", "_").replace(":", "_")
-        if Path(self.exp_name).name != self.exp_name:
+        if Path(self.exp_name).name != self.exp_name or self.exp_name == ".." or "\0" in self.exp_name:
             raise UserError(f"--exp-name {self.exp_name!r} must be a plain folder name, without slashes")
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}

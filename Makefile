@@ -1,0 +1,22 @@
+PYTHON ?= .venv/bin/python
+
+.PHONY: check lint types test test-slow format
+
+check: lint types test test-slow  ## what CI runs
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest -n auto
+
+test-slow:
+	$(PYTHON) -m pytest -n auto -m slow
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
