@@ -134,7 +134,7 @@ def _film(env: "gym.Env[Any, Any]", path: Path) -> "gym.Env[Any, Any]":
 
         fps = float(env.metadata.get("render_fps") or 30)
         gif = path.suffix.lower() == ".gif"
-        options = {"duration": 1000 / fps, "loop": 0} if gif else {"fps": fps, "macro_block_size": 2}
+        options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0} if gif else {"fps": fps, "macro_block_size": 2}
         writer: Any = imageio.get_writer(path, **options)
     except (ImportError, ValueError) as error:
         raise UserError(f'--video needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
