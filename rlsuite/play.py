@@ -109,19 +109,23 @@ def open_env(run_dir: Path, render: bool, video: Path | None) -> "gym.Env[Any, A
     if video and not (video.parent.is_dir() and os.access(video.parent, os.W_OK)):
         raise UserError(f"--video {video}: {video.parent} is no folder that can be written to")
     mode = "human" if render else "rgb_array" if video else None
-    env = run_env(read_config(run_dir), mode)
+    config = read_config(run_dir)
+    env = run_env(config)
     if mode is None:
         return env
     modes = env.metadata.get("render_modes", [])
+    env.close()
     if mode not in modes:
-        raise UserError(f"{env.unwrapped} can't be rendered as {mode}; it knows {' '.join(modes) or 'no rendering'}")
+        known = f"it knows {', '.join(modes)}" if modes else "it can't be rendered at all"
+        raise UserError(f"environment {config['env']} can't be rendered as {mode}: {known}")
+    env = run_env(config, mode)
     try:
         env.reset(seed=0)
         env.render()
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f'rendering needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
     except Exception as error:  # whatever a graphics library raises on a machine without a screen
-        raise UserError(f"this machine can't render {env.unwrapped} as {mode}: {error}") from error
+        raise UserError(f"this machine can't render {config['env']} as {mode}: {error}") from error
     return _film(env, video) if video else env
 
 

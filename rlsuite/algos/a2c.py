@@ -15,6 +15,15 @@ Key equations, in the names of the code (B samples of one rollout, all policies 
     L_pi  = -E[ logp adv ] - ent_coef E[ H(π(·|s)) ]
     L_v   =  E[ (V(s) - ret)² ]
 
+Why short rollouts. After rollout_len steps V(s_{t+k}) stands in for the rest of the return. That is biased as long as V
+is wrong, but updates come often: with 8 environments and 5 steps, one for every 40 env steps, where VPG takes one for
+thousands. The first sample of a rollout looks rollout_len steps ahead, the last only one.
+
+Why many environments. The states of one environment's consecutive steps are nearly the same, and a gradient from them
+pulls the policy towards whatever happened there last. The same number of samples from different moments of different
+episodes is closer to what the expectation in L_pi means. DQN reaches this with a replay memory, which an
+on-policy algorithm can't have.
+
 Pseudocode:
 
     repeat until total_steps:
@@ -29,6 +38,12 @@ Differs from VPG (vpg.py): short rollouts, raw advantages, one step of the value
 Differs from PPO (ppo.py): one step per rollout, hence no ratio, no clip, no minibatches, no early stop; RMSprop.
 
 Deviations from the paper: synchronous, as above; policy and value networks are separate and so are their optimisers.
+
+What to look at. KL adds up many small steps: 0.1 per epoch is healthy here. GradNormPi far above max_grad_norm in every
+epoch: every step is clipped, and the learning rate is all that sets the step size. Entropy that does not fall while the
+return stays flat: nothing is learned; one that is near 0 before the return has risen: raise ent_coef, or lower pi_lr.
+ExplainedVariance below 0 for long: the critic is worse than a constant, so that the advantages are noise: raise vf_lr,
+or collect longer rollouts.
 
 References:
     Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning": algorithm S3, section 4.

@@ -17,6 +17,11 @@ Key equations, in the names of the code (B samples of one rollout, all policies 
     L_v   =  E[ (V(s) - ret)² ]
     KL    =  E[ KL(π_old(·|s) ‖ π(·|s)) ],  stop the passes once KL > target_kl
 
+How the clip works. Where adv > 0 the objective rises with r up to 1 + ε and is flat beyond: no gradient, no reason to go
+on. Where adv < 0 it is flat below 1 - ε. The min keeps the other two cases unclipped: if r has moved the wrong way
+(adv > 0 and r < 1 - ε, or adv < 0 and r > 1 + ε), the gradient that brings it back stays. The clip does not bound the
+KL: a ratio may be carried past 1 ± ε by the steps that other samples ask for. That is what target_kl is for.
+
 Pseudocode:
 
     repeat until total_steps:
@@ -32,6 +37,12 @@ Differs from VPG (vpg.py): the policy, too, takes several gradient steps on the 
 Deviations from the paper: policy and value networks are separate, so that no coefficient has to balance their losses;
 advantages are standardised over the rollout and gradients clipped, as all implementations do; KL early stop is the
 paper's section 4 idea of limiting KL, without its adaptive penalty.
+
+What to look at. Ratio1 must be 0 up to rounding: before the first step the policy is the one that collected the data.
+A KL above 0.1 and a ClipFrac above 0.3 in every epoch: the steps are too large, lower pi_lr, train_iters or target_kl.
+StopIter at 1: the early stop throws most passes away. Entropy that does not fall while the return stays flat: nothing is learned;
+one that is near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for long: the critic is worse
+than a constant, so the advantages are noise: raise vf_lr, or normalise the observations.
 
 References:
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms": eq. 7 (objective), algorithm 1.

@@ -14,6 +14,17 @@ Key equations, in the names of the code (B samples of one rollout, all policies 
     L_pi  = -E[ logp adv ] - ent_coef E[ H(π(·|s)) ]
     L_v   =  E[ (V(s) - ret)² ]
 
+Why L_pi has that form. Let f(a) be how good action a is in state s. The log-derivative trick turns the gradient of an
+expectation over actions into an expectation that samples can estimate:
+
+    ∇ E[ f(a) ] = Σ_a ∇π(a|s) f(a) = Σ_a π(a|s) ∇ln π(a|s) f(a) = E[ ∇ln π(a|s) f(a) ]
+
+Anything that depends on the state alone may be subtracted from f, because E[ ∇ln π(a|s) b(s) ] = b(s) ∇ Σ_a π(a|s) =
+b(s) ∇1 = 0: the mean of the gradient stays, its variance shrinks. With b = V(s), what is left of f is the advantage.
+
+Why lam. adv with lam = 1 is the observed return minus V(s): unbiased, but it carries the noise of every later step. With
+lam = 0 it is δ_t: little noise, but as wrong as V is. Between the two, errors of V are forgotten at the rate of lam.
+
 Pseudocode:
 
     repeat until total_steps:
@@ -29,6 +40,12 @@ Differs from PPO (ppo.py): one policy step per rollout, hence no ratio, no clip,
 Deviations from the papers: advantages are standardised over the rollout, which makes the step size independent of the
 scale of the rewards; the discounted value is followed from undiscounted states, as all implementations do, so the
 gradient lacks a factor gamma^t.
+
+What to look at. KL is the size of the single policy step: around 0.01 is healthy, far below it the policy stands still
+(raise pi_lr), far above it one bad rollout can ruin the policy (lower pi_lr, or collect longer rollouts). Entropy that
+does not fall while the return stays flat: nothing is learned; one that is near 0 before the return has risen: raise
+ent_coef. ExplainedVariance below 0 for long: the critic is worse than a constant, so that the advantages are noise:
+raise vf_lr or train_v_iters, or normalise the observations.
 
 References:
     Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
