@@ -1,6 +1,5 @@
 """The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE] [--epoch K --best|--worst]`."""
 
-import argparse
 import math
 import os
 import sys
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsuite.common.checks import NonFiniteError, UserError
+from rlsuite.common.checks import ArgumentParser, NonFiniteError, UserError
 from rlsuite.common.runs import find_runs, read_config
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ def play(
     """
     from rlsuite.common.checkpoint import load_policy
     from rlsuite.common.envs import episode_stats, evaluate
+    from rlsuite.common.seeding import seed_everything
 
     ac = load_policy(run_dir)
+    seed_everything(seed)
     env = open_env(run_dir, render, video)
     returns, lengths = evaluate(ac, env, episodes, seed, deterministic=not stochastic)
     env.close()
@@ -163,7 +164,7 @@ def _film(env: "gym.Env[Any, Any]", path: Path) -> "gym.Env[Any, Any]":
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; bad input becomes one line and exit code 2."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m rlsuite.play", description="Evaluate, watch or film a policy, or replay a training episode."
     )
     parser.add_argument("run", type=Path, help="a run directory, of a finished or running training")
@@ -175,8 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
     parser.add_argument("--best", action="store_true", help="replay the best training episode of an epoch")
     parser.add_argument("--worst", action="store_true", help="replay the worst training episode of an epoch")
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         runs = find_runs([args.run])
         if len(runs) != 1:
             raise UserError(f"{args.run} holds {len(runs)} runs; name one of them, such as {runs[-1]}")

@@ -63,7 +63,7 @@ from torch import Tensor
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
 from rlsuite.common.checkpoint import save_epoch
-from rlsuite.common.checks import check_config, check_rollouts
+from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, on_policy_health
 from rlsuite.common.logger import Logger
@@ -180,7 +180,6 @@ def train(
         NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
     """
     check_config(config)
-    check_rollouts(config)
     device = set_up_torch(config.device, config.torch_threads)
     seed_everything(config.seed)
 

@@ -17,8 +17,8 @@ Key equations, in the names of the code (B samples of one rollout, all policies 
     L_v   =  E[ (V(s) - ret)² ]
     KL    =  E[ KL(π_old(·|s) ‖ π(·|s)) ],  stop the passes once KL > target_kl
 
-How the clip works. Where adv > 0 the objective rises with r up to 1 + ε and is flat beyond: no gradient, no reason to go
-on. Where adv < 0 it is flat below 1 - ε. The min keeps the other two cases unclipped: if r has moved the wrong way
+How the clip works. Where adv > 0 the objective rises with r up to 1 + ε and is flat beyond: no gradient, no reason to
+go on. Where adv < 0 it is flat below 1 - ε. The min keeps the other two cases unclipped: if r has moved the wrong way
 (adv > 0 and r < 1 - ε, or adv < 0 and r > 1 + ε), the gradient that brings it back stays. The clip does not bound the
 KL: a ratio may be carried past 1 ± ε by the steps that other samples ask for. That is what target_kl is for.
 
@@ -40,9 +40,9 @@ paper's section 4 idea of limiting KL, without its adaptive penalty.
 
 What to look at. Ratio1 must be 0 up to rounding: before the first step the policy is the one that collected the data.
 A KL above 0.1 and a ClipFrac above 0.3 in every epoch: the steps are too large, lower pi_lr, train_iters or target_kl.
-StopIter at 1: the early stop throws most passes away. Entropy that does not fall while the return stays flat: nothing is learned;
-one that is near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for long: the critic is worse
-than a constant, so the advantages are noise: raise vf_lr, or normalise the observations.
+StopIter at 1: the early stop throws most passes away. Entropy that does not fall while the return stays
+flat: nothing is learned; one that is near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for
+long: the critic is worse than a constant, so that the advantages are noise: raise vf_lr, or normalise the observations.
 
 References:
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms": eq. 7 (objective), algorithm 1.
@@ -64,7 +64,7 @@ from torch import Tensor
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
 from rlsuite.common.checkpoint import save_epoch
-from rlsuite.common.checks import check_config, check_rollouts
+from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, exact_kl, on_policy_health
 from rlsuite.common.logger import Logger
@@ -201,7 +201,6 @@ def train(
         NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
     """
     check_config(config)
-    check_rollouts(config)
     device = set_up_torch(config.device, config.torch_threads)
     seed_everything(config.seed)
 

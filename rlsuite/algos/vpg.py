@@ -22,8 +22,9 @@ expectation over actions into an expectation that samples can estimate:
 Anything that depends on the state alone may be subtracted from f, because E[ ∇ln π(a|s) b(s) ] = b(s) ∇ Σ_a π(a|s) =
 b(s) ∇1 = 0: the mean of the gradient stays, its variance shrinks. With b = V(s), what is left of f is the advantage.
 
-Why lam. adv with lam = 1 is the observed return minus V(s): unbiased, but it carries the noise of every later step. With
-lam = 0 it is δ_t: little noise, but as wrong as V is. Between the two, errors of V are forgotten at the rate of lam.
+Why lam. adv with lam = 1 is the observed return minus V(s): unbiased, but it carries the noise of every later step.
+With lam = 0 it is δ_t: little noise, but as wrong as V is. Between the two, an error of V counts the less the nearer
+lam is to 1.
 
 Pseudocode:
 
@@ -66,7 +67,7 @@ from torch import Tensor
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
 from rlsuite.common.checkpoint import save_epoch
-from rlsuite.common.checks import check_config, check_rollouts
+from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, on_policy_health
 from rlsuite.common.logger import Logger
@@ -188,7 +189,6 @@ def train(
         NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
     """
     check_config(config)
-    check_rollouts(config)
     device = set_up_torch(config.device, config.torch_threads)
     seed_everything(config.seed)
 

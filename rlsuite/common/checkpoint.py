@@ -75,7 +75,7 @@ def save_episodes(run_dir: Path, epoch: int, episodes: dict[str, Episode]) -> No
         return
     (run_dir / "episodes").mkdir(exist_ok=True)
     arrays = {name: np.ascontiguousarray(episode.actions) for name, episode in episodes.items()}
-    metadata = {name: json.dumps({"seed": e.seed, "return": e.ret}) for name, e in episodes.items()}
+    metadata = {"episodes": json.dumps({name: {"seed": e.seed, "return": e.ret} for name, e in episodes.items()})}
     write_atomically(run_dir / "episodes" / f"epoch_{epoch:06d}.safetensors", save_arrays(arrays, metadata=metadata))
 
 
@@ -107,7 +107,7 @@ def load_episode(run_dir: Path, epoch: int, which: str) -> Episode:
         raise UserError(f"{run_dir} has no episode of epoch {epoch}: {known}")
     arrays, metadata = read_safetensors(path)
     try:
-        about = json.loads(metadata[which])
+        about = json.loads(metadata["episodes"])[which]
         return Episode(int(about["seed"]), arrays[which], float(about["return"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no {which} episode") from error

@@ -1,14 +1,23 @@
 """Errors that are sentences, and the ranges that settings must lie in."""
 
+import argparse
 import dataclasses
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 class UserError(ValueError):
     """Bad input. The message is one sentence: what is wrong, where, what would be right. Exit code 2."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with errors as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError instead of printing the usage and leaving."""
+        raise UserError(f"{message}; see --help")
 
 
 class NonFiniteError(FloatingPointError):
@@ -61,7 +70,7 @@ def check_config(config: Any) -> None:
         config: an algorithm's `Config`. Fields with a known range are checked by name; numbers must be finite.
 
     Raises:
-        UserError: names the field, its value, and the range.
+        UserError: names the field, its value, and the range or the value that would fit.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -74,14 +83,12 @@ def check_config(config: Any) -> None:
             f"--total-steps {config.total_steps} is no multiple of --num-envs {config.num_envs}, which step together; "
             f"try {config.total_steps // config.num_envs * config.num_envs or config.num_envs}"
         )
+    if hasattr(config, "rollout_len"):
+        _check_rollouts(config)
 
 
-def check_rollouts(config: Any) -> None:
-    """Refuse an epoch that is not a whole number of rollouts, or a rollout that is not one of minibatches.
-
-    Raises:
-        UserError: names both numbers and what would fit.
-    """
+def _check_rollouts(config: Any) -> None:
+    """Refuse an epoch that is not a whole number of rollouts, or a rollout that is not one of minibatches."""
     rollout = config.rollout_len * config.num_envs
     if config.steps_per_epoch % rollout:
         raise UserError(

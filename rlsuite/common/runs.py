@@ -24,7 +24,7 @@ Columns = dict[str, NDArray[np.float64]]
 PER_RUN_FIELDS = {
     "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "data_dir", "run_dir",
     "timestamp", "started", "finished", "date", "time", "hostname",
-    "env_fn", "logger", "logger_kwargs", "output_dir",
+    "logger", "logger_kwargs", "output_dir",
 }
 # fmt: on
 MAX_DEPTH = 20  # of nested JSON; real configurations have 2 or 3
