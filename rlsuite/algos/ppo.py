@@ -69,7 +69,7 @@ from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, exact_kl, on_policy_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.normalize import RewardScaler
-from rlsuite.common.optim import FlatOptimizer, set_up_torch
+from rlsuite.common.optim import FlatOptimizer, adam, set_up_torch
 from rlsuite.common.seeding import seed_everything
 
 
@@ -207,8 +207,8 @@ def train(
     envs = Envs(env_fn or (lambda: make_env(config.env, config.env_kwargs)), config.num_envs, config.seed)
     network = config.hidden_sizes, config.activation, config.normalize_obs, config.log_std_init
     ac = actor_critic(envs.obs_space, envs.act_space, *network).to(device)
-    pi_opt = FlatOptimizer("LossPi", ac.pi, torch.optim.Adam, config.max_grad_norm)
-    v_opt = FlatOptimizer("LossV", ac.v, torch.optim.Adam, config.max_grad_norm)
+    pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
+    v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
     buf = RolloutBuffer(config.steps_per_epoch, config.num_envs, envs.obs_space, envs.act_space, scaler)
     obs = envs.reset()

@@ -1,12 +1,17 @@
 """Torch's device and threads, and one optimiser over one flat vector."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam as torch_adam
+from torch.optim.rmsprop import rmsprop as torch_rmsprop
 
 from rlsuite.common.checks import NonFiniteError, UserError
+
+Rule = Callable[[Tensor, Tensor, dict[str, Tensor], float], None]
+"""Changes a flat vector of parameters, given its gradient, the rule's own state and the learning rate."""
 
 
 def set_up_torch(device: str, threads: int) -> torch.device:
@@ -24,53 +29,89 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     return torch.device(device)
 
 
+def adam(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> None:
+    """Adam with β = 0.9, 0.999 and ε = 1e-8.
+
+        m ← 0.9 m + 0.1 g,   v ← 0.999 v + 0.001 g²,   θ ← θ - lr m̂ / (√v̂ + ε),   m̂ = m/(1-0.9^k),  v̂ = v/(1-0.999^k)
+
+    Source: Kingma, Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1.
+    """
+    if not state:
+        state.update(m=torch.zeros_like(flat), v=torch.zeros_like(flat), k=torch.zeros((), device=flat.device))
+    # Torch's function, not its class: the class imports torch's compiler, which takes longer than a short training.
+    torch_adam(
+        [flat],
+        [grad],
+        [state["m"]],
+        [state["v"]],
+        [],
+        [state["k"]],
+        fused=flat.device.type in ("cpu", "cuda"),
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=lr,
+        weight_decay=0,
+        eps=1e-8,
+        maximize=False,
+    )
+
+
+def rmsprop(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> None:
+    """RMSprop with a decay of 0.99 and ε = 1e-5.
+
+        v ← 0.99 v + 0.01 g²,   θ ← θ - lr g / (√v + ε)
+
+    Source: Tieleman, Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
+    """
+    if not state:
+        state.update(v=torch.zeros_like(flat), k=torch.zeros((), device=flat.device))
+    torch_rmsprop(
+        [flat],
+        [grad],
+        [state["v"]],
+        [],
+        [],
+        [state["k"]],
+        foreach=False,
+        lr=lr,
+        alpha=0.99,
+        eps=1e-5,
+        weight_decay=0,
+        momentum=0,
+        centered=False,
+    )
+
+
 class FlatOptimizer:
-    """An optimiser of torch over parameters that live in one flat vector.
+    """Gradient steps on the parameters of a module, which live in one flat vector.
 
     Each parameter and its gradient become views of two vectors (P,), so that zeroing, the norm, clipping, the step and
     an average over processes are one operation each, instead of one per layer: on small networks that is most of the
-    time of a gradient step. Move the module to its device first.
+    time of a gradient step. Move the module to its device first. The learning rate is the attribute `lr`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        module: nn.Module,
-        optimizer: type[torch.optim.Optimizer],
-        max_grad_norm: float = math.inf,
-        **options: Any,
-    ) -> None:
-        """Flatten the parameters of a module. The learning rate is set through `lr`.
+    def __init__(self, name: str, module: nn.Module, rule: Rule, max_grad_norm: float = math.inf) -> None:
+        """Flatten the parameters of a module.
 
         Args:
             name: what the loss is called in an error, for example "LossPi".
             module: its parameters are on one device and float32.
-            optimizer: a class of torch.optim.
+            rule: `adam` or `rmsprop`.
             max_grad_norm: gradients with a larger global norm are scaled down to it.
-            options: further arguments of the optimiser.
         """
         params = list(module.parameters())
-        self.name, self.max_grad_norm = name, max_grad_norm
+        self.name, self.rule, self.max_grad_norm = name, rule, max_grad_norm
+        self.lr = 0.0
         self.steps = 0
-        self.flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in params]))
-        self.flat.grad = self.grad = torch.zeros_like(self.flat)
+        self.state: dict[str, Tensor] = {}
+        self.flat = torch.cat([p.detach().reshape(-1) for p in params])
+        self.grad = torch.zeros_like(self.flat)
         end = 0
         for p in params:
             start, end = end, end + p.numel()
-            p.data = self.flat.data[start:end].view_as(p)
+            p.data = self.flat[start:end].view_as(p)
             p.grad = self.grad[start:end].view_as(p)
-        if optimizer is torch.optim.Adam:
-            options = {"fused": self.flat.device.type in ("cpu", "cuda"), **options}
-        self.opt = optimizer([self.flat], lr=0.0, **options)  # type: ignore[call-arg]
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next step."""
-        return float(self.opt.param_groups[0]["lr"])
-
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        self.opt.param_groups[0]["lr"] = lr
 
     def step(self, loss: Tensor) -> float:
         """One gradient step on loss ().
@@ -92,6 +133,6 @@ class FlatOptimizer:
             )
         if norm > self.max_grad_norm:
             self.grad.mul_(self.max_grad_norm / norm)
-        self.opt.step()
+        self.rule(self.flat, self.grad, self.state, self.lr)
         self.steps += 1
         return norm

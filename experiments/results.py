@@ -1,0 +1,111 @@
+"""Trains what README.md reports and writes its table: `python experiments/results.py [--jobs 2] [--only ppo_Acrobot-v1]`.
+
+Every run is `python -m rlsuite.run ALGO --env ENV --seed S` with the preset of that pair. Finished runs in data/ are
+not repeated, so that an interrupted call can be taken up again. The table goes to data/results.csv and into README.md.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gymnasium as gym
+
+from rlsuite.common.envs import make_env
+from rlsuite.common.runs import read_config, read_progress
+
+# algorithm, environment, number of seeds from 0
+TASKS = [
+    ("ppo", "CartPole-v1", 5),
+    ("a2c", "CartPole-v1", 5),
+    ("vpg", "CartPole-v1", 5),
+    ("ppo", "Acrobot-v1", 3),
+    ("ppo", "LunarLander-v3", 3),
+    ("ppo", "Pendulum-v1", 3),
+    ("ppo", "InvertedPendulum-v5", 3),
+]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def finished(algo: str, env: str, seed: int) -> Path | None:
+    """The newest finished run of this pair and seed, if there is one."""
+    runs = sorted((ROOT / "data" / f"{algo}_{env}").glob(f"*_s{seed}"))
+    return next((run for run in reversed(runs) if (run / "result.json").exists()), None)
+
+
+def train(task: tuple[str, str, int]) -> None:
+    """Run one training of the grid in a process of its own."""
+    algo, env, seed = task
+    command = ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--quiet"]
+    print("python", *command, flush=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+
+
+def random_return(env_id: str, episodes: int = 100) -> float:
+    """Mean return of uniformly random actions."""
+    env: gym.Env = make_env(env_id)
+    env.action_space.seed(0)
+    total = 0.0
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        done = False
+        while not done:
+            _, rew, terminated, truncated, _ = env.step(env.action_space.sample())
+            total += float(rew)
+            done = terminated or truncated
+    return total / episodes
+
+
+def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
+    """One line of the table, or nothing while a seed is missing."""
+    runs = [run for run in (finished(algo, env, seed) for seed in range(seeds)) if run]
+    if len(runs) < seeds:
+        return None
+    returns = [json.loads((run / "result.json").read_text())["AverageEpRet"] for run in runs]
+    minutes = [read_progress(run)["Time"][-1] / 60 for run in runs]
+    return {
+        "algorithm": algo,
+        "environment": env,
+        "env steps": f"{read_config(runs[0])['total_steps']:,}",
+        "return, mean of seeds": f"{statistics.mean(returns):.1f}",
+        "worst seed": f"{min(returns):.1f}",
+        "each seed": " ".join(f"{ret:.1f}" for ret in returns),
+        "random policy": f"{random_return(env):.1f}",
+        "minutes per run": f"{statistics.median(minutes):.1f}",
+    }
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--only", nargs="+", help="pairs such as ppo_Acrobot-v1")
+    parser.add_argument("--table", action="store_true", help="train nothing, only write the table")
+    args = parser.parse_args()
+    tasks = [task for task in TASKS if not args.only or f"{task[0]}_{task[1]}" in args.only]
+    missing = [(algo, env, s) for algo, env, seeds in tasks for s in range(seeds) if not finished(algo, env, s)]
+    if not args.table:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(train, missing))
+
+    rows = [r for r in (row(*task) for task in TASKS) if r]
+    with (ROOT / "data" / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(r.values()) for r in rows)]
+    table = "\n".join(f"| {line} |" for line in lines)
+    readme = ROOT / "README.md"
+    head, rest = readme.read_text(encoding="utf-8").split("<!-- results -->\n")
+    _, tail = rest.split("<!-- end of results -->\n")
+    text = f"{head}<!-- results -->\n{table}\n<!-- end of results -->\n{tail}"
+    readme.write_text(text, encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
