@@ -41,7 +41,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     """Return the run directories at or below each path, each once, in the order given, then by name.
 
     Raises:
-        UserError: a path does not exist, cannot be searched, or has no run in it.
+        UserError: a path does not exist, can't be searched, or has no run in it.
     """
     found: dict[str, Path] = {}  # by real path, so that a run named twice is counted once
     for path in map(Path, paths):
@@ -64,7 +64,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """Return the settings in `config.json`, or {} where there is none.
 
     Raises:
-        UserError: the file cannot be read or is not a JSON object.
+        UserError: the file can't be read or is not a JSON object.
     """
     path = run / "config.json"
     if not os.path.lexists(path):
@@ -89,7 +89,7 @@ def read_progress(run: Path) -> Columns:
     An empty cell is NaN, as Spinning Up writes it. The last line is skipped if it is still being written.
 
     Raises:
-        UserError: the file cannot be read, or a line or cell is damaged (named by its line number).
+        UserError: the file can't be read, or a line or cell is damaged (named by its line number).
     """
     path = run / "progress.txt"
     # What follows the last newline is half written, even where it looks whole: "1000" of "100000".
@@ -202,4 +202,4 @@ def _read_text(path: Path) -> str:
 
 
 def _unreadable(error: OSError, path: Path | None = None) -> NoReturn:
-    raise UserError(f"{path or error.filename} cannot be read: {error.strerror}") from None
+    raise UserError(f"{path or error.filename} can't be read: {error.strerror}") from None

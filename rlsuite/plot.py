@@ -1,0 +1,76 @@
+"""The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map]`.
+
+Without `--value`: a dashboard of the six columns to look at first.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlsuite.common import figures
+from rlsuite.common.checks import ArgumentParser, UserError
+from rlsuite.common.runs import find_runs, group_by_settings
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="python -m rlsuite.plot",
+        description="Draw what runs have logged. Runs that differ only in their seed make one curve.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
+    parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
+    parser.add_argument("--value-map", action="store_true", help="V(s) and state visitation of one run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf [in the first DIR]")
+    parser.add_argument("--show", action="store_true", help="open a window too")
+    args = parser.parse_args(argv)
+    args.out = args.out or args.paths[0] / ("value_map.png" if args.value_map else "dashboard.png")
+    if args.out.suffix.lower() not in figures.FORMATS:
+        raise UserError(f"can't write {args.out}: the file name must end in {', '.join(figures.FORMATS)}")
+    if args.value and args.value_map:
+        raise UserError("--value and --value-map are two different figures; give one of them")
+    return args
+
+
+def _draw(args: argparse.Namespace) -> None:
+    runs = find_runs(args.paths)
+    if args.value_map and len(runs) > 1:
+        raise UserError(f"a value map shows one run, and here are {len(runs)}; give one, such as {runs[0]}")
+    groups = group_by_settings(runs)
+
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    with matplotlib.style.context(["default", figures.STYLE]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
+        if args.show:
+            import matplotlib.pyplot as plt
+
+            fig = plt.figure()
+            if plt.get_backend().lower() == "agg":
+                raise UserError("--show needs a display, and there is none; leave it out and open the file")
+        else:
+            fig = Figure()
+        if args.value_map:
+            figures.draw_value_map(fig, runs[0])
+        else:
+            figures.draw_dashboard(fig, groups, args.value or list(figures.PANELS))
+        figures.save_figure(fig, args.out)
+        print(args.out)
+        if args.show:
+            plt.show()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; return the exit code."""
+    try:
+        _draw(_arguments(argv))
+    except UserError as error:
+        print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
