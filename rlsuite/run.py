@@ -187,6 +187,7 @@ def run(argv: Sequence[str]) -> int:
 
 def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str) -> int:
     """Train every run of a grid, one after the other; a run that fails with a NaN does not stop the others."""
+    from rlsuite.common.actor_critic import ActorCritic
     from rlsuite.common.checks import check_config
     from rlsuite.common.envs import make_env
     from rlsuite.common.logger import Logger
@@ -194,7 +195,9 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
     # All of the grid before the first run: its end may be hours away.
     for _, settings in runs:
         check_config(settings.config)
-        make_env(settings.config.env, settings.config.env_kwargs).close()
+        env = make_env(settings.config.env, settings.config.env_kwargs)
+        ActorCritic(env.observation_space, env.action_space)
+        env.close()
         if settings.launch.test_episodes < 0:
             raise UserError(f"--test-episodes is {settings.launch.test_episodes}, but must be 0 or more")
     code = 0

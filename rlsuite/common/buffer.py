@@ -203,7 +203,8 @@ class RolloutBuffer:
             t, n = np.argwhere(~np.isfinite(adv))[0]
             raise NonFiniteError(
                 f"the advantage of step {t + 1} of the rollout in environment {n} is {adv[t, n]}; the likely cause is "
-                f"rewards that are too large (here up to {np.abs(self.rew[rows]).max():g}): scale them"
+                f"observations (here up to {np.abs(obs).max():g}) or rewards (up to {np.abs(self.rew[rows]).max():g}) "
+                "that are far too large: scale them in the environment"
             )
         self.start = self.t
         flat_adv, flat_ret = (to_tensor(a.reshape(-1), device) for a in (adv, adv + val))

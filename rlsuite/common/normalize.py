@@ -81,9 +81,12 @@ class ObsEncoder(nn.Module):
     def _merge(self, obs: NDArray[Any], count: int) -> None:
         mean, var = self.mean.cpu().double().numpy(), self.var.cpu().double().numpy()
         x = obs.reshape(len(obs), -1).astype(np.float64) * self.scale
-        mean, var = merge_moments(mean, var, count, x.mean(0), x.var(0), len(x))
+        if count:
+            mean, var = merge_moments(mean, var, count, x.mean(0), x.var(0), len(x))
+        else:
+            mean, var = x.mean(0), x.var(0)
         self.mean.copy_(torch.as_tensor(mean))
-        self.var.copy_(torch.as_tensor(var))
+        self.var.copy_(torch.as_tensor(var).clamp_max(torch.finfo(self.var.dtype).max))
 
 
 def merge_moments(
