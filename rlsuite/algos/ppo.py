@@ -248,7 +248,8 @@ def train(
         logger.log_epoch(row)
         # The observation statistics stand still within an epoch, so that the ratio compares policies and nothing else.
         ac.encode.update(buf.states())
-        save_epoch(logger.run_dir, epoch, len(epochs), envs.total_steps, ac, buf.states(), episodes)
+        last_epoch = math.ceil(config.total_steps / config.steps_per_epoch)
+        save_epoch(logger.run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
     logger.close()
     envs.close()
     return ac

@@ -3,6 +3,7 @@
 shape letters: T time steps, N environments, B = T·N samples; everything is time-major (T, N)
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,7 +212,7 @@ class RolloutBuffer:
         return Batch(x, flat_act, flat_adv, flat_ret, logp, pi)
 
 
-def plan_epochs(total_steps: int, num_envs: int, steps_per_epoch: int, rollout_len: int) -> list[list[int]]:
+def plan_epochs(total_steps: int, num_envs: int, steps_per_epoch: int, rollout_len: int) -> Iterator[list[int]]:
     """Split a budget into epochs of rollouts, so that it is met exactly: the last rollout and epoch may be shorter.
 
     Args:
@@ -220,16 +221,14 @@ def plan_epochs(total_steps: int, num_envs: int, steps_per_epoch: int, rollout_l
         steps_per_epoch: env steps of a log row, over all environments.
         rollout_len: steps of each environment between two updates.
 
-    Returns:
+    Yields:
         For each epoch the lengths of its rollouts, in steps of each environment.
     """
-    epochs = []
     while total_steps > 0:
         left = min(steps_per_epoch, total_steps) // num_envs
         total_steps -= left * num_envs
         whole, rest = divmod(left, rollout_len)
-        epochs.append([rollout_len] * whole + ([rest] if rest else []))
-    return epochs
+        yield [rollout_len] * whole + ([rest] if rest else [])
 
 
 def storage_dtype(space: spaces.Space[Any]) -> type[np.generic]:
