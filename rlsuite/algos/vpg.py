@@ -198,7 +198,8 @@ def train(
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
     v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
-    buf = RolloutBuffer(config.steps_per_epoch, config.num_envs, envs.obs_space, envs.act_space, scaler)
+    buf_steps = min(config.steps_per_epoch, config.total_steps)
+    buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)
     obs = envs.reset()
 
     logger = logger or Logger()
