@@ -145,12 +145,17 @@ def _film(env: "gym.Env[Any, Any]", path: Path) -> "gym.Env[Any, Any]":
         raise UserError(f'--video needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
 
     class Filmed(gym.Wrapper[Any, Any, Any, Any]):
+        first: Any = None  # frame of an episode; written once the episode goes on
+
         def reset(self, **options: Any) -> Any:
             result = super().reset(**options)
-            writer.append_data(self.render())
+            self.first = self.render()
             return result
 
         def step(self, action: Any) -> Any:
+            if self.first is not None:
+                writer.append_data(self.first)
+                self.first = None
             result = super().step(action)
             writer.append_data(self.render())
             return result

@@ -16,6 +16,8 @@ from rlsuite.common.checks import UserError
 from rlsuite.common.distributions import Categorical, Distribution, Gaussian
 from rlsuite.common.normalize import ObsEncoder
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
 
 def mlp(sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0) -> nn.Sequential:
     """Fully connected layers with orthogonal weights and zero biases.
@@ -31,7 +33,7 @@ def mlp(sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0) -
         layer = nn.Linear(fan_in, fan_out)
         nn.init.orthogonal_(layer.weight, gain=out_gain if last else 2**0.5)
         nn.init.zeros_(layer.bias)
-        layers += [layer] if last else [layer, nn.Tanh() if activation == "tanh" else nn.ReLU()]
+        layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 
@@ -69,7 +71,7 @@ class GaussianPolicy(nn.Module):
         high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
         bounded = low.isfinite() & high.isfinite()
         self.register_buffer("mid", torch.where(bounded, (low + high) / 2, 0).float())
-        self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1).float())
+        self.register_buffer("width", torch.where(bounded & (high > low), (high - low) / 2, 1).float())
         self.net = mlp([features, *hidden_sizes, len(low)], activation, out_gain=0.01)
         self.log_std = nn.Parameter(torch.full((len(low),), log_std_init))
 

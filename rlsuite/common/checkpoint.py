@@ -24,13 +24,19 @@ MAX_SNAPSHOT_STATES = 2048
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a kill, finds either the old content or the new one, never half of it."""
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(data)
-    os.replace(aside, path)
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def policy_arrays(ac: nn.Module) -> dict[str, NDArray[Any]]:
     """The module's parameters and buffers, the normaliser's included, as arrays."""
-    return {name: np.ascontiguousarray(t.detach().cpu().numpy()) for name, t in ac.state_dict().items()}
+    return {name: np.array(t.detach().cpu().numpy(), order="C") for name, t in ac.state_dict().items()}
 
 
 def save_epoch(

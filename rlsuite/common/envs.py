@@ -142,7 +142,7 @@ class Envs:
         """
         num_envs = len(self.envs)
         actions = self._to_env(act)
-        self.actions.append(actions)
+        self.actions.append(actions.copy())  # an environment may change the action that it is given
         next_obs = np.empty(self.obs_shape, self.obs_dtype)
         rew = np.empty(num_envs)
         terminated, truncated = np.empty(num_envs, np.bool_), np.empty(num_envs, np.bool_)
@@ -185,10 +185,11 @@ class Envs:
 
     def _not_finite(self, what: str, value: Any, n: int, when: str) -> NonFiniteError:
         value = np.asarray(value)
+        env_step = self.total_steps + (0 if when == "reset" else len(self.envs))
         shown = f"{value}" if value.ndim == 0 else f"{np.count_nonzero(~np.isfinite(value))} of {value.size} entries"
         return NonFiniteError(
             f"{what} of environment {n} is not finite ({shown}) at {when} of the episode with seed {self.ep_seed[n]}, "
-            f"env step {self.total_steps + len(self.envs)}; the likely cause is the environment itself "
+            f"env step {env_step}; the likely cause is the environment itself "
             "(a division by zero, or a simulation that has become unstable)"
         )
 
@@ -261,6 +262,6 @@ def replay(env: gym.Env, episode: Episode) -> float:
     env.reset(seed=episode.seed)
     total = 0.0
     for action in episode.actions:
-        _, rew, _, _, _ = env.step(action.item() if isinstance(env.action_space, spaces.Discrete) else action)
+        _, rew, _, _, _ = env.step(action.item() if isinstance(env.action_space, spaces.Discrete) else action.copy())
         total += float(rew)
     return total

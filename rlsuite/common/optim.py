@@ -124,10 +124,10 @@ class FlatOptimizer:
         """
         self.grad.zero_()
         torch.autograd.backward(loss)
-        norm = float(self.grad.norm())
-        if not math.isfinite(norm):
+        norm, value = float(self.grad.norm()), loss.item()
+        if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(
-                f"{self.name} is {loss.item():g} with a gradient norm of {norm:g} at gradient step {self.steps + 1}; "
+                f"{self.name} is {value:g} with a gradient norm of {norm:g} at gradient step {self.steps + 1}; "
                 "the likely cause is a learning rate that is too high or rewards that are too large: "
                 "lower the learning rate, or scale the rewards"
             )
