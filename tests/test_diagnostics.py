@@ -1,0 +1,194 @@
+"""The health numbers against torch.distributions and hand-computed values."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rlsuite.common.diagnostics import (
+    categorical_entropy,
+    categorical_kl,
+    continuous_action_entropy,
+    discrete_action_entropy,
+    explained_variance,
+    gaussian_entropy,
+    gaussian_kl,
+    state_entropy,
+    update_ratio,
+)
+
+torch.set_num_threads(1)
+INF = math.inf
+
+
+def test_categorical_entropy_by_hand():
+    p = torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]])
+    torch.testing.assert_close(categorical_entropy(p.log() + 4), torch.tensor([1.5 * math.log(2), math.log(3)]))
+
+
+def test_gaussian_entropy_by_hand():
+    log_std = torch.tensor([[0.0, math.log(2)], [-3.0, -3.0]])
+    expected = math.log(2 * math.pi * math.e) + torch.tensor([math.log(2), -6.0])
+    torch.testing.assert_close(gaussian_entropy(log_std), expected)
+    assert gaussian_entropy(log_std)[1] < 0
+
+
+def test_categorical_kl_by_hand():
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    assert categorical_kl(p.log() + 1, q.log() - 1).item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert categorical_kl(q.log(), p.log()).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+
+
+def test_gaussian_kl_by_hand():
+    mu_p, log_std_p = torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2)
+    mu_q, log_std_q = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, math.log(2)]])
+    # Only the mean differs in the first dimension: 1/2; only σ in the second: ln 2 + 1/8 - 1/2.
+    assert gaussian_kl(mu_p, log_std_p, mu_q, log_std_q).item() == pytest.approx(0.5 + math.log(2) + 1 / 8 - 0.5)
+    # The other way round the mean counts 1/2 and σ' = 1: -ln 2 + 4/2 - 1/2.
+    assert gaussian_kl(mu_q, log_std_q, mu_p, log_std_p).item() == pytest.approx(0.5 - math.log(2) + 1.5)
+
+
+def test_gaussian_kl_equals_torch_distributions():
+    torch.manual_seed(0)
+    mu_p, log_p, mu_q, log_q = torch.randn(4, 30, 2)
+    p, q = torch.distributions.Normal(mu_p, log_p.exp()), torch.distributions.Normal(mu_q, log_q.exp())
+    expected = torch.distributions.kl_divergence(p, q).sum(-1)
+    torch.testing.assert_close(gaussian_kl(mu_p, log_p, mu_q, log_q), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_explained_variance_equals_1_minus_Var_G_minus_V_over_Var_G():
+    ret = np.array([0, 1, 2, 3], np.float32)
+    assert explained_variance(ret, ret) == 1
+    assert explained_variance(ret + 5, ret) == 1  # a bias is not its business
+    assert explained_variance(np.full(4, 7, np.float32), ret) == 0
+    assert explained_variance(-ret, ret) == pytest.approx(-3)
+    assert explained_variance(ret / 2, ret) == pytest.approx(0.75)
+    assert explained_variance(np.array([0, 0, 3, 3], np.float32), ret) == pytest.approx(1 - 0.5 / 1.25)
+
+
+def test_explained_variance_of_constant_returns_is_nan():
+    assert math.isnan(explained_variance(np.arange(4.0), np.full(4, 3.0)))
+    assert math.isnan(explained_variance(np.arange(4.0), 3 + 1e-5 * np.arange(4.0)))
+    assert not math.isnan(explained_variance(np.arange(4.0), 3 + 1e-3 * np.arange(4.0)))
+
+
+def test_explained_variance_of_large_returns_loses_no_digits():
+    ret = np.array([1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3], np.float32)
+    assert explained_variance(ret - 1e6, ret) == 1
+
+
+def test_explained_variance_refuses_different_shapes():
+    with pytest.raises(AssertionError):
+        explained_variance(np.zeros((4, 1)), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("act", "n", "expected"),
+    [
+        (np.tile(np.arange(4), (10, 1)), 4, math.log(4)),
+        (np.full((10, 2), 3), 4, 0),
+        (np.array([1, 3] * 8), 4, math.log(2)),
+        (np.array([0, 0, 0, 1]), 2, 2 * math.log(2) - 0.75 * math.log(3)),
+    ],
+)
+def test_discrete_action_entropy_equals_minus_Σ_f_ln_f(act, n, expected):
+    assert discrete_action_entropy(act, n) == pytest.approx(expected, abs=1e-12)
+
+
+def bin_centres(low, high):
+    return low + (np.arange(16) + 0.5) / 16 * (high - low)
+
+
+def test_continuous_action_entropy_of_evenly_spread_actions_is_d_ln_16():
+    low, high = np.array([-3.0, 0.0]), np.array([1.0, 100.0])
+    act = np.stack([bin_centres(-3, 1), bin_centres(0, 100)], 1)
+    assert continuous_action_entropy(act, low, high) == pytest.approx(2 * math.log(16))
+    half = np.stack([bin_centres(-3, 1)[:8], bin_centres(0, 100)[-8:]], 1)
+    assert continuous_action_entropy(half, low, high) == pytest.approx(2 * math.log(8))
+
+
+def test_continuous_action_entropy_adds_dimensions_and_is_0_for_one_action():
+    low, high = np.array([-1.0, -1.0]), np.array([1.0, 1.0])
+    assert continuous_action_entropy(np.full((50, 2), 0.3), low, high) == 0
+    act = np.stack([bin_centres(-1, 1), np.full(16, 0.3)], 1)
+    assert continuous_action_entropy(act, low, high) == pytest.approx(math.log(16))
+
+
+def test_continuous_action_entropy_counts_actions_at_and_beyond_a_bound_in_the_last_bin():
+    act = np.array([[-9.0], [-1.0], [-0.99], [0.99], [1.0], [9.0]])
+    assert continuous_action_entropy(act, np.array([-1.0]), np.array([1.0])) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-INF, INF), (0, INF), (-INF, 16)])
+def test_continuous_action_entropy_takes_the_range_of_the_actions_for_an_infinite_bound(low, high):
+    act = np.linspace(0, 16, 1601)[:, None]
+    assert continuous_action_entropy(act, np.array([low]), np.array([high])) == pytest.approx(math.log(16), abs=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_continuous_action_entropy_of_equal_actions_without_bounds_is_0():
+    assert continuous_action_entropy(np.full((5, 1), 2.0), np.array([-INF]), np.array([INF])) == 0
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_state_entropy_of_a_standard_normal_is_near_half_d_ln_2πe(dim):
+    obs = np.random.default_rng(0).normal(size=(512, dim))
+    assert state_entropy(obs) == pytest.approx(dim / 2 * math.log(2 * math.pi * math.e), abs=0.15 * dim)
+
+
+def test_state_entropy_of_a_uniform_square_is_near_the_log_of_its_area():
+    obs = np.random.default_rng(0).uniform(0, 3, size=(512, 2))
+    assert state_entropy(obs) == pytest.approx(math.log(9), abs=0.2)
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_state_entropy_shrinks_by_d_ln_2_when_halved(dim):
+    obs = np.random.default_rng(1).normal(size=(300, dim))
+    assert state_entropy(obs) - state_entropy(obs / 2) == pytest.approx(dim * math.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_state_entropy_equals_the_kozachenko_leonenko_formula(k):
+    obs = np.array([0.0, 1, 3, 6, 10])[:, None]
+    distances = np.sort(np.abs(obs - obs.T), axis=1)[:, k]
+    psi = {1: -0.5772156649015329, 3: 1.5 - 0.5772156649015329, 5: 1 + 1 / 2 + 1 / 3 + 1 / 4 - 0.5772156649015329}
+    expected = psi[5] - psi[k] + math.log(2) + np.log(distances).mean()  # the unit ball of one dimension is 2 long
+    assert state_entropy(obs, k=k) == pytest.approx(expected, abs=1e-5)
+
+
+def test_state_entropy_keeps_small_distances_between_large_states():
+    obs = 1000 + np.arange(100)[:, None] / 64
+    assert state_entropy(obs) == pytest.approx(state_entropy(obs - 1000), abs=1e-3)
+
+
+def test_state_entropy_of_coinciding_states_is_finite():
+    assert math.isfinite(state_entropy(np.zeros((100, 4))))
+    assert state_entropy(np.zeros((100, 4))) < state_entropy(1e-3 * np.random.default_rng(0).normal(size=(100, 4)))
+
+
+def test_state_entropy_of_too_few_states_is_nan():
+    obs = np.random.default_rng(0).normal(size=(4, 2))
+    assert math.isnan(state_entropy(obs[:3]))
+    assert math.isfinite(state_entropy(obs))
+
+
+def test_state_entropy_takes_evenly_spaced_states_of_many():
+    obs = np.random.default_rng(0).normal(size=(1023, 2))
+    assert state_entropy(obs) == state_entropy(obs[::2])
+
+
+def test_update_ratio_equals_the_norm_of_the_change_over_the_norm_before():
+    before = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    with torch.no_grad():
+        for p, x in zip(before.parameters(), (1.0, 2.0, 2.0, 4.0), strict=True):
+            p.fill_(x)
+    after = copy.deepcopy(before)
+    assert update_ratio(before, after) == 0
+    with torch.no_grad():
+        after[0].weight += 3.0
+        after[1].bias -= 4.0
+    assert update_ratio(before, after) == pytest.approx(1.0)
+    assert update_ratio(after, before) == pytest.approx(5 / math.sqrt(16 + 4 + 4 + 0))

@@ -1,0 +1,231 @@
+"""The losses of the on-policy algorithms against hand-computed numbers and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from rlsuite.algos import a2c, ppo, vpg
+from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.buffer import Batch
+from rlsuite.common.health import Averages, exact_kl
+from rlsuite.common.optim import FlatOptimizer
+
+torch.set_num_threads(1)
+OBS = spaces.Box(-1, 1, (3,), np.float32)
+ACTIONS = [spaces.Discrete(3), spaces.Box(-2, 1, (2,), np.float32)]
+
+
+def rollout(act_space, size=32):
+    torch.manual_seed(0)
+    ac = ActorCritic(OBS, act_space, (8,))
+    with torch.no_grad():
+        for p in ac.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+        x = torch.randn(size, 3)
+        pi = ac.pi(x)
+        act = pi.sample()
+        return ac, Batch(x, act, 3 * torch.randn(size) + 1, torch.randn(size), pi.log_prob(act), pi)
+
+
+def torch_log_prob(ac, x, act):
+    pi = ac.pi(x)
+    if isinstance(ac.act_space, spaces.Discrete):
+        return torch.distributions.Categorical(logits=pi.logits).log_prob(act)
+    return torch.distributions.Normal(pi.mu, pi.log_std.exp()).log_prob(act).sum(-1)
+
+
+def gradient(loss, module):
+    grads = torch.autograd.grad(loss, list(module.parameters()))
+    return torch.cat([g.reshape(-1) for g in grads])
+
+
+@pytest.mark.parametrize("algo", [vpg, a2c])
+def test_policy_loss_equals_minus_E_logp_adv(algo):
+    logp, adv = torch.tensor([-1.0, -2.0, -0.5]), torch.tensor([2.0, -1.0, 4.0])
+    assert algo.policy_loss(logp, adv).item() == pytest.approx(-(-2 + 2 - 2) / 3)
+
+
+@pytest.mark.parametrize("act_space", ACTIONS)
+@pytest.mark.parametrize("algo", [vpg, a2c])
+def test_policy_gradient_equals_E_grad_ln_π_adv(algo, act_space):
+    ac, batch = rollout(act_space)
+    ours = gradient(algo.policy_loss(ac.pi(batch.x).log_prob(batch.act), batch.adv), ac.pi)
+    expected = torch.zeros_like(ours)
+    for x, act, adv in zip(batch.x, batch.act, batch.adv, strict=True):
+        expected += gradient(torch_log_prob(ac, x[None], act[None])[0], ac.pi) * adv / len(batch.adv)
+    torch.testing.assert_close(-ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo])
+def test_value_loss_equals_E_V_minus_ret_squared(algo):
+    val = torch.tensor([1.0, 2.0, -1.0, 0.0], requires_grad=True)
+    loss = algo.value_loss(val, torch.tensor([0.0, 4.0, -1.0, 1.0]))
+    loss.backward()
+    assert loss.item() == pytest.approx((1 + 4 + 0 + 1) / 4)
+    torch.testing.assert_close(val.grad, torch.tensor([0.5, -1.0, 0.0, -0.5]))
+
+
+def test_log_derivative_trick_and_that_a_baseline_adds_nothing():
+    ac, batch = rollout(ACTIONS[0], size=1)
+    f, actions = torch.tensor([1.0, -2.0, 5.0]), torch.arange(3)
+    probs = ac.pi(batch.x).logits.softmax(-1)[0]
+    expected = gradient((probs * f).sum(), ac.pi)  # ∇ E[ f(a) ]
+    assert expected.norm() > 0.1
+    for baseline in (0.0, 100.0):
+        logp = ac.pi(batch.x.expand(3, -1)).log_prob(actions)
+        weights = 3 * probs.detach() * (f - baseline)  # policy_loss is a mean over 3 samples, E one over π
+        torch.testing.assert_close(-gradient(vpg.policy_loss(logp, weights), ac.pi), expected, rtol=1e-3, atol=1e-4)
+
+
+# ratio, adv, and whether the ratio is beyond 1 ± 0.2 in the direction that pays
+CLIP_CASES = [
+    (1.5, 2.0, True),
+    (1.5, -2.0, False),
+    (0.5, 2.0, False),
+    (0.5, -2.0, True),
+    (1.1, 2.0, False),
+    (0.9, -2.0, False),
+    (1.0, 1.0, False),
+]
+
+
+def ppo_loss(cases, clip_ratio=0.2):
+    ratio, adv = (torch.tensor([case[i] for case in cases]) for i in (0, 1))
+    logp_old = -torch.arange(1.0, len(cases) + 1)
+    logp = (logp_old + ratio.log()).requires_grad_()
+    loss, info = ppo.policy_loss(logp, logp_old, adv, clip_ratio)
+    loss.backward()
+    return loss.item(), logp.grad, info
+
+
+@pytest.mark.parametrize(
+    ("ratio", "adv", "expected"),
+    [(1.5, 2, 2.4), (1.5, -2, -3), (0.5, 2, 1), (0.5, -2, -1.6), (1.1, 2, 2.2), (0.9, -2, -1.8), (1, 1, 1)],
+)
+def test_policy_loss_equals_minus_E_min_r_adv_clip_r_adv(ratio, adv, expected):
+    assert ppo_loss([(ratio, float(adv))])[0] == pytest.approx(-expected, rel=1e-5)
+
+
+def test_policy_loss_is_the_mean_over_samples():
+    alone = [ppo_loss([case])[0] for case in CLIP_CASES]
+    assert ppo_loss(CLIP_CASES)[0] == pytest.approx(np.mean(alone), rel=1e-5)
+
+
+def test_the_clip_switches_the_gradient_off_exactly_where_moving_further_would_pay():
+    _, grad, info = ppo_loss(CLIP_CASES)
+    for g, (ratio, adv, off) in zip(grad.tolist(), CLIP_CASES, strict=True):
+        assert g == (0 if off else pytest.approx(-ratio * adv / len(CLIP_CASES), rel=1e-5))
+    assert info["ClipFrac"].item() == pytest.approx(2 / 7)
+
+
+def test_clip_frac_depends_on_clip_ratio():
+    assert ppo_loss(CLIP_CASES, clip_ratio=0.05)[2]["ClipFrac"].item() == pytest.approx(4 / 7)
+    assert ppo_loss(CLIP_CASES, clip_ratio=0.6)[2]["ClipFrac"].item() == 0
+
+
+@pytest.mark.parametrize("act_space", ACTIONS)
+def test_ppo_gradient_is_the_policy_gradient_before_anything_has_moved(act_space):
+    ac, batch = rollout(act_space)
+    logp = ac.pi(batch.x).log_prob(batch.act)
+    clipped = gradient(ppo.policy_loss(logp, batch.logp, batch.adv, 0.2)[0], ac.pi)
+    logp = ac.pi(batch.x).log_prob(batch.act)
+    torch.testing.assert_close(clipped, gradient(vpg.policy_loss(logp, batch.adv), ac.pi), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo])
+def test_losses_refuse_shapes_that_would_broadcast(algo):
+    flat, column = torch.zeros(4), torch.zeros(4, 1)
+    for a, b in ((flat, column), (column, flat), (column, column)):
+        with pytest.raises(AssertionError):
+            algo.value_loss(a, b)
+        with pytest.raises(AssertionError):
+            _ = ppo.policy_loss(a, b, b, 0.2) if algo is ppo else algo.policy_loss(a, b)
+    if algo is ppo:
+        with pytest.raises(AssertionError):
+            ppo.policy_loss(flat, flat, column, 0.2)
+
+
+def sgd(flat, grad, state, lr):
+    flat.sub_(grad, alpha=lr)
+
+
+def optimizers(ac, lr):
+    pair = [FlatOptimizer(name, m, sgd) for name, m in (("LossPi", ac.pi), ("LossV", ac.v))]
+    for opt in pair:
+        opt.lr = lr
+    return pair
+
+
+@pytest.mark.parametrize("act_space", ACTIONS)
+@pytest.mark.parametrize(("algo", "standardised"), [(vpg, True), (a2c, False), (ppo, True)])
+def test_the_first_step_follows_the_gradient_of_policy_loss_and_entropy_bonus(algo, standardised, act_space):
+    ac, batch = rollout(act_space)
+    settings = {"ent_coef": 0.1} | ({"train_iters": 1, "minibatch_size": 32} if algo is ppo else {})
+    settings |= {"train_v_iters": 1} if algo is vpg else {}
+    adv = (batch.adv - batch.adv.mean()) / batch.adv.std(correction=0) if standardised else batch.adv
+    pi = ac.pi(batch.x)
+    loss = -(torch_log_prob(ac, batch.x, batch.act) * adv).mean() - 0.1 * pi.entropy().mean()
+    grad, grad_v = gradient(loss, ac.pi), gradient((ac.v(batch.x) - batch.ret).square().mean(), ac.v)
+    old, old_v = (torch.cat([p.detach().reshape(-1) for p in m.parameters()]) for m in (ac.pi, ac.v))
+    pi_opt, v_opt = optimizers(ac, 0.01)
+    algo.update(ac, pi_opt, v_opt, batch, algo.Config("-", **settings), Averages())
+    torch.testing.assert_close(pi_opt.flat, old - 0.01 * grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(v_opt.flat, old_v - 0.01 * grad_v, rtol=1e-4, atol=1e-5)
+
+
+def test_update_takes_one_policy_step_in_vpg_and_train_v_iters_value_steps():
+    ac, batch = rollout(ACTIONS[0])
+    pi_opt, v_opt = optimizers(ac, 0.01)
+    vpg.update(ac, pi_opt, v_opt, batch, vpg.Config("-", train_v_iters=7), Averages())
+    assert (pi_opt.steps, v_opt.steps) == (1, 7)
+
+
+def ppo_update(lr, **settings):
+    ac, batch = rollout(ACTIONS[0])
+    pi_opt, v_opt = optimizers(ac, lr)
+    stats = Averages()
+    ppo.update(ac, pi_opt, v_opt, batch, ppo.Config("-", train_iters=6, minibatch_size=8, **settings), stats)
+    return ac, batch, pi_opt, v_opt, stats.means()
+
+
+def test_ppo_stops_after_the_first_pass_whose_exact_kl_exceeds_target_kl():
+    *_, pi_opt, v_opt, stats = ppo_update(0.05, target_kl=float("inf"))
+    assert stats["StopIter"] == 6
+    assert pi_opt.steps == v_opt.steps == 6 * 4
+    ac, batch, pi_opt, _, stats = ppo_update(0.05, target_kl=1e-9)
+    assert stats["StopIter"] == 1
+    assert pi_opt.steps == 4
+    after_one_pass = exact_kl(ac, batch)
+    *_, stats = ppo_update(0.05, target_kl=1.001 * after_one_pass)
+    assert stats["StopIter"] == 2
+
+
+def test_ppo_ratio_is_1_at_the_first_minibatch_and_not_later():
+    stats = ppo_update(0.5, target_kl=float("inf"))[-1]
+    assert stats["Ratio1"] < 1e-5
+    assert stats["ClipFrac"] > 0
+
+
+def test_ppo_visits_every_sample_once_per_pass_also_where_minibatches_do_not_fit(monkeypatch):
+    ac, batch = rollout(ACTIONS[0], size=27)
+    batch = batch._replace(adv=torch.arange(27.0))
+    seen, policy_loss = [], ppo.policy_loss
+    monkeypatch.setattr(ppo, "policy_loss", lambda *args: seen.append(args[2]) or policy_loss(*args))
+    config = ppo.Config("-", train_iters=2, minibatch_size=8, target_kl=float("inf"))
+    ppo.update(ac, *optimizers(ac, 0.0), batch, config, Averages())
+    assert [len(part) for part in seen] == [7, 7, 7, 6] * 2
+    passes = [torch.cat(seen[i : i + 4]) for i in (0, 4)]
+    assert torch.equal(passes[0].sort().values, passes[1].sort().values)
+    assert len(passes[0].unique()) == 27
+    assert not torch.equal(*passes)
+
+
+def test_exact_kl_equals_torch_distributions():
+    ac, batch = rollout(ACTIONS[0])
+    assert exact_kl(ac, batch) == pytest.approx(0, abs=1e-7)
+    with torch.no_grad():
+        for p in ac.pi.parameters():
+            p.mul_(1.5)
+    p, q = (torch.distributions.Categorical(logits=pi.logits) for pi in (batch.pi, ac.pi(batch.x)))
+    assert exact_kl(ac, batch) == pytest.approx(torch.distributions.kl_divergence(p, q).mean().item(), rel=1e-4)
