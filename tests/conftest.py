@@ -1,0 +1,59 @@
+"""Shared by the end-to-end tests: small settings of each algorithm, and training through the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlsuite
+from rlsuite.common.runs import find_runs
+from rlsuite.run import main
+
+SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
+PER_ALGORITHM = {
+    "vpg": {"rollout_len": 64, "train_v_iters": 3},
+    "a2c": {"rollout_len": 8},
+    "ppo": {"rollout_len": 64, "minibatch_size": 32, "train_iters": 2},
+}
+
+
+def small_command(algo: str, **settings: Any) -> list[str]:
+    """A command line that trains in a fraction of a second; None leaves a setting out, a tuple gives several values."""
+    words = [algo]
+    for name, value in {"env": "CartPole-v1", **SMALL, **PER_ALGORITHM[algo], **settings}.items():
+        if value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return words
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., list[str]]:
+    return small_command
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., Path]:
+    """Train below a folder, in this process, and return the newest run directory there."""
+
+    def run(folder: Path, algo: str, **settings: Any) -> Path:
+        assert main(small_command(algo, data_dir=folder, **settings)) == 0
+        return max(find_runs([folder]), key=lambda run: (run / "progress.txt").stat().st_mtime_ns)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run the interpreter in a folder with arguments such as `-m rlsuite.run ppo`."""
+
+    def call(folder: Path, *argv: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(Path(rlsuite.__file__).parents[1])}
+        words = [sys.executable, *argv]
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    return call

@@ -1,0 +1,276 @@
+"""Training through the command line, from flags to files."""
+
+import dataclasses
+import json
+import math
+import re
+from datetime import datetime
+from importlib import import_module
+from inspect import getsource
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import rlsuite.play
+from rlsuite.common.runs import find_runs, read_config, read_progress
+from rlsuite.presets import PRESETS
+from rlsuite.run import Launch, algorithm_names, main
+
+ALGORITHMS = ["vpg", "a2c", "ppo"]
+KINDS = {"CartPole-v1": "{}", "Pendulum-v1": "{}", "FrozenLake-v1": '{"is_slippery": false}'}
+
+USER_MODULE = """
+import gymnasium as gym
+
+class Short(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(3, start=5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert 5 <= action < 8
+        self.t += 1
+        return self.observation_space.sample(), 1.0, self.t == 7, False, {}
+
+gym.register("Short-v0", Short)
+"""
+
+
+def configs(folder: Path) -> list[dict[str, Any]]:
+    return [read_config(run) for run in find_runs([folder])]
+
+
+def stop_at(at: int) -> type[gym.Wrapper]:
+    class Stop(gym.Wrapper):
+        count = 0
+
+        def step(self, action: Any) -> Any:
+            Stop.count += 1
+            if Stop.count == at:
+                raise KeyboardInterrupt
+            return super().step(action)
+
+    return Stop
+
+
+def test_the_algorithms_are_the_files_in_algos() -> None:
+    assert set(ALGORITHMS) <= set(algorithm_names())
+
+
+@pytest.mark.parametrize("env", KINDS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, train: Any, command: Any) -> None:
+    settings = {"env": env, "env_kwargs": KINDS[env], "seed": 3, "total_steps": 768, "note": "does it run?"}
+    run = train(tmp_path, algo, **settings)
+    assert sorted(path.name for path in run.iterdir()) == (
+        ["config.json", "episodes", "policy.safetensors", "progress.txt", "result.json", "snapshots"]
+    )
+    config = json.loads((run / "config.json").read_text())
+    assert {name: config[name] for name in settings} == settings
+    assert config["algo"] == algo
+    assert config["custom_env"] is config["custom_network"] is False
+    assert config["command"].startswith(f"python -m rlsuite.run {algo} --env {env} ")
+    assert "--note 'does it run?'" in config["command"]
+    assert set(config["versions"]) >= {"python", "torch", "numpy", "gymnasium"}
+    assert config["versions"]["gymnasium"] == gym.__version__
+    names = {field.name for field in dataclasses.fields(import_module(f"rlsuite.algos.{algo}").Config)}
+    assert names <= set(config)
+    assert [name for name, value in config.items() if isinstance(value, dict)] == ["versions"]
+
+    table = read_progress(run)
+    assert table["Epoch"].tolist() == [1, 2, 3]
+    assert table["TotalEnvInteracts"].tolist() == [256, 512, 768]
+    result = json.loads((run / "result.json").read_text())
+    assert result["TestEpisodes"] == 1
+    assert all(math.isfinite(value) for value in result.values())
+    assert result["MinEpRet"] == result["MaxEpRet"] == result["AverageEpRet"]
+    assert len(list((run / "snapshots").iterdir())) == 3
+    with_episode = [int(epoch) for epoch in table["Epoch"][np.isfinite(table["AverageEpRet"])]]
+    assert sorted(path.stem for path in run.glob("episodes/*")) == [f"epoch_{epoch:06d}" for epoch in with_episode]
+
+
+def test_runs_of_the_same_second_do_not_overwrite_each_other(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2030, 1, 1, 12)
+
+    monkeypatch.setattr("rlsuite.common.logger.datetime", Noon)
+    first = train(tmp_path, "ppo", total_steps=256)
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    train(tmp_path, "ppo", total_steps=128)
+    assert [run.name for run in find_runs([tmp_path])] == ["2030-01-01_12-00-00_s0", "2030-01-01_12-00-00_s0_2"]
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+
+
+def test_the_run_lies_below_data_in_the_present_folder(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command("ppo", total_steps=128, env="rlsuite/Chain-v0")) == 0
+    (run,) = find_runs(["data"])
+    assert run.parent == Path("data", "ppo_rlsuite_Chain-v0")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_s0", run.name)
+    assert main(command("ppo", total_steps=128, exp_name="mine", data_dir="elsewhere")) == 0
+    assert [path.parent for path in find_runs(["elsewhere"])] == [Path("elsewhere", "mine")]
+    out = capsys.readouterr().out
+    assert f"python -m rlsuite.plot {run}\n" in out
+    assert f"python -m rlsuite.play {run} --render\n" in out
+
+
+def test_the_printed_return_is_the_one_in_result_json(
+    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, "ppo", test_episodes=3, total_steps=256)
+    result = json.loads((run / "result.json").read_text())
+    shown = f"final return {result['AverageEpRet']:.1f} ± {result['StdEpRet']:.1f} (min {result['MinEpRet']:.1f}, max"
+    assert shown in capsys.readouterr().out
+    assert result["TestEpisodes"] == 3
+
+
+def test_no_test_episodes_no_result(tmp_path: Path, train: Any) -> None:
+    assert not (train(tmp_path, "a2c", test_episodes=0, total_steps=128) / "result.json").exists()
+
+
+def test_several_seeds(tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("ppo", seed=(0, 1), total_steps=128, data_dir=tmp_path)) == 0
+    assert sorted(config["seed"] for config in configs(tmp_path)) == [0, 1]
+    out = capsys.readouterr().out
+    assert "run 1 of 2: ppo on CartPole-v1, seed 0" in out
+    assert "run 2 of 2: ppo on CartPole-v1, seed 1" in out
+
+
+def test_two_settings_make_their_product(tmp_path: Path, command: Any) -> None:
+    assert main(command("vpg", gamma=(0.9, 0.99), seed=(0, 1), total_steps=128, data_dir=tmp_path)) == 0
+    pairs = sorted((config["gamma"], config["seed"]) for config in configs(tmp_path))
+    assert pairs == [(0.9, 0), (0.9, 1), (0.99, 0), (0.99, 1)]
+
+
+def test_a_switch_takes_both_values(tmp_path: Path, command: Any) -> None:
+    assert main(command("a2c", normalize_obs=("true", "false"), total_steps=128, data_dir=tmp_path)) == 0
+    assert sorted(config["normalize_obs"] for config in configs(tmp_path)) == [False, True]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--normalize-obs", True), ("--no-normalize-obs", False)])
+def test_a_switch_needs_no_value(flag: str, value: bool, tmp_path: Path, command: Any) -> None:
+    assert main([*command("a2c", total_steps=128, data_dir=tmp_path), flag]) == 0
+    assert [config["normalize_obs"] for config in configs(tmp_path)] == [value]
+
+
+def test_a_setting_of_several_values_makes_no_grid(tmp_path: Path, train: Any) -> None:
+    run = train(tmp_path, "ppo", hidden_sizes=(8, 8, 4), total_steps=128)
+    assert read_config(run)["hidden_sizes"] == [8, 8, 4]
+    assert len(find_runs([tmp_path])) == 1
+
+
+def test_preset_is_applied_named_and_overridden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = PRESETS["ppo"]["CartPole-v1"]
+    explicit = {"total_steps": 256, "gamma": 0.9, "data_dir": tmp_path}
+    flags = [word for name, value in explicit.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    assert main(["ppo", "--env", "CartPole-v1", *flags]) == 0
+    (config,) = configs(tmp_path)
+    assert {name: config[name] for name in known} == {**known, "total_steps": 256, "gamma": 0.9}
+    lines = [line for line in capsys.readouterr().out.splitlines() if ", preset" in line]
+    assert lines == ["ppo on CartPole-v1, seed 0, preset ppo/CartPole-v1"]
+
+
+def test_preset_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--total-steps", "64", "--data-dir", str(tmp_path), "--preset", "none"]
+    assert main(["ppo", "--env", "CartPole-v1", *flags]) == 0
+    (config,) = configs(tmp_path)
+    defaults = dataclasses.asdict(import_module("rlsuite.algos.ppo").Config("CartPole-v1", total_steps=64))
+    assert {name: config[name] for name in defaults} == {**defaults, "hidden_sizes": [64, 64]}
+    assert ", preset" not in capsys.readouterr().out
+
+
+def test_preset_of_another_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--total-steps", "64", "--data-dir", str(tmp_path), "--test-episodes", "1", "--preset", "CartPole-v1"]
+    assert main(["ppo", "--env", "Acrobot-v1", *flags]) == 0
+    (config,) = configs(tmp_path)
+    assert (config["env"], config["lam"]) == ("Acrobot-v1", PRESETS["ppo"]["CartPole-v1"]["lam"])
+    assert "preset ppo/CartPole-v1\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("algo", [algo for algo in PRESETS if PRESETS[algo]])
+def test_every_preset_is_one_that_the_algorithm_takes(algo: str) -> None:
+    config = import_module(f"rlsuite.algos.{algo}").Config
+    for env, settings in PRESETS[algo].items():
+        config(env, **settings)
+        gym.spec(env)
+
+
+@pytest.mark.parametrize(("total", "steps"), [(600, [256, 512, 600]), (100, [100]), (2, [2]), (258, [256, 258])])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_the_budget_is_met_exactly(algo: str, total: int, steps: list[int], tmp_path: Path, train: Any) -> None:
+    assert read_progress(train(tmp_path, algo, total_steps=total))["TotalEnvInteracts"].tolist() == steps
+
+
+def test_quiet_prints_nothing(tmp_path: Path, train: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, "ppo", total_steps=256, quiet=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_environment_of_the_users_own_module(
+    tmp_path: Path, command: Any, python: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_module.py").write_text(USER_MODULE)
+    done = python(tmp_path, "-m", "rlsuite.run", *command("ppo", env="my_module:Short-v0", data_dir="out"))
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = find_runs([tmp_path / "out"])
+    assert run.parent.name == "ppo_my_module_Short-v0"
+    assert read_config(run)["env"] == "my_module:Short-v0"
+    assert set(read_progress(run)["AverageEpRet"]) == {7.0}
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(rlsuite.play.play(run, episodes=2)) == 2
+
+
+def test_an_interrupted_training_keeps_what_it_has(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrapper, make = stop_at(700), gym.make
+    monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
+    code = main([*command("ppo", total_steps=2048, data_dir=tmp_path), "--quiet"])
+    (run,) = find_runs([tmp_path])
+    assert code == 130
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
+    assert (run / "policy.safetensors").exists()
+    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; finished epochs are in {run}"
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_help_names_every_setting_with_its_meaning(algo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([algo, "--help"])
+    assert stop.value.code == 0
+    text = " ".join(re.sub("[│─╭╮╰╯|]", " ", capsys.readouterr().out).split())
+    for settings in (import_module(f"rlsuite.algos.{algo}").Config, Launch):
+        meanings = dict(re.findall(r"^    (\w+): .*?  # (.*)$", getsource(settings), re.MULTILINE))
+        assert set(meanings) == {field.name for field in dataclasses.fields(settings)}
+        for name, meaning in meanings.items():
+            assert f"--{name.replace('_', '-')}" in text
+            assert meaning in text
+
+
+def test_no_arguments_print_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    usage = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == usage
+    assert usage.startswith("usage: python -m rlsuite.run ALGO --env ID")
+    assert all(algo in usage for algo in ALGORITHMS)
+
+
+def test_the_command_line_is_called_as_a_module(tmp_path: Path, python: Any) -> None:
+    done = python(tmp_path, "-m", "rlsuite.run")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("usage: ")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,127 @@
+"""The algorithms learn what is known to be learnable, and values that are known come out right."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlsuite.algos import a2c, ppo, vpg
+from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.envs import evaluate, make_env
+from rlsuite.common.logger import Logger
+from rlsuite.presets import PRESETS
+
+ALGOS = [vpg, a2c, ppo]
+# Small rollouts and many of them, so that a probe takes seconds.
+QUICK: dict[ModuleType, dict[str, Any]] = {
+    vpg: {"rollout_len": 25, "steps_per_epoch": 2000, "train_v_iters": 20, "pi_lr": 1e-2, "vf_lr": 1e-2},
+    a2c: {"rollout_len": 5, "steps_per_epoch": 2000, "pi_lr": 3e-3, "vf_lr": 3e-3},
+    ppo: {"rollout_len": 25, "steps_per_epoch": 2000, "minibatch_size": 50, "train_iters": 4}
+    | {"pi_lr": 3e-3, "vf_lr": 3e-3},
+}
+each_algo = pytest.mark.parametrize("algo", ALGOS, ids=lambda algo: algo.__name__.split(".")[-1])
+
+
+def train(algo: ModuleType, tmp_path: Path, env: str, total_steps: int, **settings: Any) -> ActorCritic:
+    config = algo.Config(env, total_steps=total_steps, **{**QUICK[algo], **settings})
+    return algo.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+
+
+def value(ac: ActorCritic, obs: Any) -> float:
+    return float(ac.value(torch.as_tensor(np.array([obs]))))
+
+
+def random_return(env_id: str, env_kwargs: str = "{}", episodes: int = 100) -> float:
+    env = make_env(env_id, env_kwargs)
+    env.action_space.seed(0)
+    total = 0.0
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        done = False
+        while not done:
+            _, rew, terminated, truncated, _ = env.step(env.action_space.sample())
+            total += float(rew)
+            done = terminated or truncated
+    return total / episodes
+
+
+def mean_return(ac: ActorCritic, env_id: str, env_kwargs: str = "{}", episodes: int = 20) -> float:
+    return float(np.mean(evaluate(ac, make_env(env_id, env_kwargs), episodes, seed=0)[0]))
+
+
+@each_algo
+def test_one_step_value_is_its_reward(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/OneStep-v0", 8_000)
+    assert value(ac, np.ones(1, np.float32)) == pytest.approx(1, abs=0.05)
+
+
+@each_algo
+def test_constant_reward_value_is_the_geometric_series_in_spite_of_time_limits(
+    algo: ModuleType, tmp_path: Path
+) -> None:
+    ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 40_000, gamma=0.9, lr_schedule="linear")
+    assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.03)
+
+
+@each_algo
+def test_delayed_reward_travels_back_one_step(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/DelayedReward-v0", 20_000, gamma=0.5, lr_schedule="linear")
+    assert value(ac, np.zeros(1, np.float32)) == pytest.approx(0.5, abs=0.05)
+    assert value(ac, np.ones(1, np.float32)) == pytest.approx(1.0, abs=0.05)
+
+
+@each_algo
+def test_policy_follows_the_context(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/Context-v0", 8_000)
+    assert mean_return(ac, "rlsuite/Context-v0") == 1.0
+    assert abs(random_return("rlsuite/Context-v0")) < 0.3
+
+
+@each_algo
+def test_chain_values_are_powers_of_gamma(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/Chain-v0", 40_000, gamma=0.9, lr_schedule="linear")
+    assert mean_return(ac, "rlsuite/Chain-v0", episodes=1) == 1.0
+    assert [value(ac, s) for s in range(5)] == pytest.approx([0.9 ** (4 - s) for s in range(5)], abs=0.06)
+
+
+@each_algo
+def test_mean_action_goes_to_a_target_within_unequal_bounds(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/Target-v0", 40_000, lr_schedule="linear")
+    assert float(ac.mode(torch.ones(1, 1))) == pytest.approx(-2, abs=0.15)
+
+
+@each_algo
+def test_frozen_lake_is_solved(algo: ModuleType, tmp_path: Path) -> None:
+    kwargs = '{"is_slippery": false}'
+    settings = {"env_kwargs": kwargs, "ent_coef": 0.01, "gamma": 0.95}
+    ac = train(algo, tmp_path, "FrozenLake-v1", 60_000, **settings)
+    assert random_return("FrozenLake-v1", kwargs) < 0.1
+    assert mean_return(ac, "FrozenLake-v1", kwargs, episodes=1) == 1.0
+
+
+def test_ppo_learns_cartpole_in_forty_thousand_steps(tmp_path: Path) -> None:
+    preset = {**PRESETS["ppo"]["CartPole-v1"], "total_steps": 40_960}
+    ac = ppo.train(ppo.Config("CartPole-v1", **preset), logger=Logger(data_dir=tmp_path, quiet=True))
+    assert random_return("CartPole-v1") < 40
+    assert mean_return(ac, "CartPole-v1") > 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algo", "env", "random_at_most", "at_least"),
+    [
+        (ppo, "CartPole-v1", 40, 475),
+        (a2c, "CartPole-v1", 40, 400),
+        (vpg, "CartPole-v1", 40, 400),
+        (ppo, "Pendulum-v1", -900, -250),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)).split(".")[-1],
+)
+def test_presets_learn(algo: ModuleType, env: str, random_at_most: float, at_least: float, tmp_path: Path) -> None:
+    preset = PRESETS[algo.__name__.split(".")[-1]][env]
+    ac = algo.train(algo.Config(env, **preset), logger=Logger(data_dir=tmp_path, quiet=True))
+    assert random_return(env) < random_at_most
+    assert mean_return(ac, env) >= at_least

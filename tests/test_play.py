@@ -1,0 +1,188 @@
+"""Watching policies and replaying training episodes."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsuite.common.checkpoint import load_episode
+from rlsuite.common.logger import Logger
+from rlsuite.common.runs import read_progress
+from rlsuite.play import main, play, play_again
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    return train(tmp_path_factory.mktemp("cartpole"), "ppo", total_steps=768, num_envs=4, rollout_len=64)
+
+
+@pytest.fixture(scope="module")
+def pendulum(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    """3 environments of 64 steps per epoch: episodes of 200 steps end in epochs 4, 7 and 10, begun in 1, 4 and 7."""
+    settings = {"env": "Pendulum-v1", "num_envs": 3, "steps_per_epoch": 192, "total_steps": 192 * 10}
+    return train(tmp_path_factory.mktemp("pendulum"), "vpg", rollout_len=64, **settings)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    """An environment without any randomness, so that only the sampled action makes a difference."""
+    return train(tmp_path_factory.mktemp("target"), "a2c", env="rlsuite/Target-v0", total_steps=128)
+
+
+def test_equal_seeds_play_equal_episodes(cartpole: Path) -> None:
+    first = play(cartpole, episodes=4, seed=1)
+    assert len(first) == 4
+    assert first == play(cartpole, episodes=4, seed=1)
+    assert len({tuple(play(cartpole, episodes=4, seed=seed)) for seed in range(4)}) > 1
+
+
+def test_sampled_actions_depend_on_the_seed(target: Path) -> None:
+    assert len(set(play(target, seed=0) + play(target, seed=1))) == 1
+    first = play(target, episodes=10, seed=0, stochastic=True)
+    assert len(set(first)) > 3
+    assert first != play(target, episodes=10, seed=1, stochastic=True)
+
+
+def test_sampled_actions_repeat_with_the_seed(target: Path) -> None:
+    first = play(target, episodes=3, seed=2, stochastic=True)
+    assert first == play(target, episodes=3, seed=2, stochastic=True)
+
+
+def test_prints_what_it_measured(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    returns = play(cartpole, episodes=3, seed=5)
+    capsys.readouterr()
+    assert main([str(cartpole), "--episodes", "3", "--seed", "5"]) == 0
+    low, mean, high = min(returns), sum(returns) / 3, max(returns)
+    stats = rf"return {mean:.2f} ± [\d.]+ \(min {low:.2f}, max {high:.2f}\), length {mean:.1f}"
+    assert re.fullmatch(f"3 deterministic episodes: {stats}\n", capsys.readouterr().out)
+
+
+def test_an_experiment_of_one_run_is_that_run(cartpole: Path) -> None:
+    assert main([str(cartpole.parent), "--episodes", "1"]) == 0
+
+
+def test_best_and_worst_are_the_extremes_of_their_row(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = read_progress(cartpole)
+    for row, epoch in enumerate((1, 2, 3)):
+        for which, column in (("best", "MaxEpRet"), ("worst", "MinEpRet")):
+            assert main([str(cartpole), "--epoch", str(epoch), f"--{which}"]) == 0
+            out = capsys.readouterr().out
+            assert out.startswith(f"{which} episode of epoch {epoch}: return {table[column][row]:.2f}, length ")
+            replayed, recorded = play_again(cartpole, epoch, which)
+            assert replayed == recorded == table[column][row]
+            capsys.readouterr()
+
+
+def test_an_episode_that_began_in_an_earlier_epoch_is_replayed_whole(pendulum: Path) -> None:
+    table = read_progress(pendulum)
+    epochs = [int(epoch) for epoch in table["Epoch"][np.isfinite(table["EpLen"])]]
+    assert epochs == [4, 7, 10]
+    for epoch in epochs:
+        for which, column in (("best", "MaxEpRet"), ("worst", "MinEpRet")):
+            assert load_episode(pendulum, epoch, which).actions.shape == (200, 1)
+            replayed, recorded = play_again(pendulum, epoch, which)
+            assert replayed == pytest.approx(recorded, rel=1e-9)
+            assert replayed == pytest.approx(table[column][epoch - 1], rel=1e-6)
+    assert table["MaxEpRet"][3] > table["MinEpRet"][3]
+
+
+def test_the_last_epoch_with_an_episode_is_the_default(pendulum: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(pendulum), "--best"]) == 0
+    out = capsys.readouterr()
+    assert out.out.startswith("best episode of epoch 10: ")
+    assert out.err == ""
+
+
+def test_an_episode_that_does_not_repeat_itself_is_reported(
+    pendulum: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pendulum, run)
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(config.replace('"env_kwargs": "{}"', '"env_kwargs": "{\\"g\\": 5.0}"'))
+    assert main([str(run), "--epoch", "4", "--best"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("rlsuite: in training it returned ")
+    assert err.count("\n") == 1
+
+
+def test_a_gif_shows_every_state(cartpole: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "film.gif"
+    assert main([str(cartpole), "--epoch", "2", "--worst", "--video", str(path)]) == 0
+    states = 1 + len(load_episode(cartpole, 2, "worst").actions)
+    with image.open(path) as film:
+        assert film.size == (600, 400)
+        durations = []
+        for i in range(film.n_frames):
+            film.seek(i)
+            durations.append(film.info["duration"])
+        assert film.n_frames > states / 2
+        last = np.asarray(film.convert("RGB"), np.float64)
+        film.seek(0)
+        assert np.abs(last - np.asarray(film.convert("RGB"))).max() > 50
+    assert sum(durations) == 20 * states  # 50 frames per second; equal frames are stored once and shown for longer
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_mp4_has_a_frame_for_every_state(cartpole: Path, tmp_path: Path) -> None:
+    imageio = pytest.importorskip("imageio.v2")
+    pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / "FILM.MP4"
+    assert main([str(cartpole), "--epoch", "2", "--worst", "--video", str(path)]) == 0
+    with imageio.get_reader(path) as reader:
+        assert reader.get_meta_data()["fps"] == 50
+        frames = [np.asarray(frame) for frame in reader]
+    assert len(frames) == 1 + len(load_episode(cartpole, 2, "worst").actions)
+    assert frames[0].shape == (400, 600, 3)
+    assert np.abs(frames[0].astype(float) - frames[-1]).max() > 50
+
+
+def test_filming_does_not_change_the_episodes(cartpole: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    filmed = play(cartpole, episodes=1, seed=0, video=tmp_path / "film.mp4")
+    assert filmed == play(cartpole, episodes=1, seed=0)
+
+
+def test_a_training_can_be_watched_while_it_runs(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_epoch, seen = Logger.log_epoch, []
+
+    def log_and_play(self: Logger, row: Any) -> None:
+        log_epoch(self, row)
+        if row["Epoch"] == 3:
+            folder = str(self.run_dir)
+            assert read_progress(self.run_dir)["Epoch"].tolist() == [1, 2, 3]
+            seen.append(main([folder, "--episodes", "1"]))
+            seen.append(main([folder, "--best"]))
+            with (self.run_dir / "progress.txt").open("a") as file:
+                file.write("4\t12.")
+            seen.append(main([folder, "--epoch", "1", "--worst"]))
+            assert not (self.run_dir / "result.json").exists()
+
+    monkeypatch.setattr(Logger, "log_epoch", log_and_play)
+    train(tmp_path, "ppo", total_steps=768)
+    out = capsys.readouterr()
+    assert seen == [0, 0, 0]
+    assert out.out.count("1 deterministic episodes: return ") == 1
+    assert "best episode of epoch 2: " in out.out
+    assert "worst episode of epoch 1: " in out.out
+    assert out.err == ""
+
+
+def test_playing_leaves_the_run_as_it_is(cartpole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in cartpole.rglob("*")}
+    assert main([str(cartpole), "--episodes", "1"]) == 0
+    assert main([str(cartpole), "--best"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in cartpole.rglob("*")} == before
+
+
+def test_play_as_a_module(cartpole: Path, tmp_path: Path, python: Any) -> None:
+    done = python(tmp_path, "-m", "rlsuite.play", str(cartpole), "--epoch", "1", "--best")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"return {read_progress(cartpole)['MaxEpRet'][0]:.2f}," in done.stdout
+    assert list(tmp_path.iterdir()) == []
