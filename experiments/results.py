@@ -1,7 +1,7 @@
-"""Trains what README.md reports and writes its table: `python experiments/results.py [--jobs 2] [--only ppo_Acrobot-v1]`.
+"""Train what README.md reports and write its table: `python experiments/results.py [--jobs 2] [--only PAIR ...]`.
 
-Every run is `python -m rlsuite.run ALGO --env ENV --seed S` with the preset of that pair. Finished runs in data/ are
-not repeated, so that an interrupted call can be taken up again. The table goes to data/results.csv and into README.md.
+Every run is `python -m rlsuite.run ALGO --env ENV --seed S --test-episodes 100`, with presets. Finished runs in data/
+are not repeated, so that an interrupted call can be taken up again. The table goes to data/results.csv and README.md.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def finished(algo: str, env: str, seed: int) -> Path | None:
 def train(task: tuple[str, str, int]) -> None:
     """Run one training of the grid in a process of its own."""
     algo, env, seed = task
-    command = ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--quiet"]
+    command = ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--test-episodes", "100", "--quiet"]
     print("python", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
