@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: check lint types test test-slow format
+.PHONY: check lint types test test-slow format docs
 
 check: lint types test test-slow  ## what CI runs
 
@@ -20,3 +20,6 @@ test-slow:
 format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs:  ## build/docs/rlsuite.html, from the docstrings
+	$(PYTHON) -m pdoc --docformat google -o build/docs rlsuite

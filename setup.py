@@ -13,13 +13,14 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",
+        "tensorboard>=2.12",
         "stable-baselines3>=2.3",
         "gymnasium[mujoco,box2d,classic-control]",
         "imageio>=2.30",
         "imageio-ffmpeg>=0.4.9",
     ],
 }
-EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.8", "mypy>=1.13", "pre-commit>=3.8"]
+EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.8", "mypy>=1.13", "pre-commit>=3.8", "pdoc>=14"]
 
 setup(
     name="rlsuite",

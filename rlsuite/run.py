@@ -35,6 +35,7 @@ class Launch:
     preset: str = "auto"  # settings to start from: an environment id that has some, auto for those of --env, or none
     test_episodes: int = 20  # deterministic episodes at the end; 0 for none
     note: str = ""  # the question this run answers; kept in config.json
+    tensorboard: bool = False  # write event files for TensorBoard as well
     quiet: bool = False  # print nothing but errors
 
 
@@ -203,7 +204,14 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
     code = 0
     for number, (preset, settings) in enumerate(runs, start=1):
         config, launch = settings.config, settings.launch
-        logger = Logger(launch.exp_name, launch.data_dir, note=launch.note, command=command, quiet=launch.quiet)
+        logger = Logger(
+            launch.exp_name,
+            launch.data_dir,
+            note=launch.note,
+            command=command,
+            tensorboard=launch.tensorboard,
+            quiet=launch.quiet,
+        )
         if not launch.quiet:
             count = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
             print(f"{count}{algo} on {config.env}, seed {config.seed}" + (f", preset {preset}" if preset else ""))

@@ -6,7 +6,7 @@ stands in for the rest of the episode. A2C is A3C without its asynchrony: all en
 
 On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete or Box.
 
-Key equations, in the names of the code (B samples of one rollout, all policies in nats):
+Key equations, in the names of the code (B samples of one rollout; log-probabilities in nats):
 
     δ_t   = rew_t + gamma (1 - terminated_t) V(s_{t+1}) - V(s_t)
     adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1}                              (common/buffer.py, gae)

@@ -32,6 +32,7 @@ class Logger:
         *,
         note: str = "",
         command: str = "",
+        tensorboard: bool = False,
         quiet: bool = False,
     ) -> None:
         """Remember where to write.
@@ -41,6 +42,7 @@ class Logger:
             data_dir: parent of all experiments.
             note: what question this run answers; kept in config.json.
             command: the command line that started it; kept in config.json.
+            tensorboard: write event files for TensorBoard as well.
             quiet: print nothing.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
@@ -54,6 +56,8 @@ class Logger:
         self.columns: list[str] = []
         self._file: TextIO | None = None
         self._live: Any = None
+        self._events: Any = None
+        self.tensorboard = tensorboard
 
     def start(self, algo: str, config: Any, **facts: Any) -> None:
         """Create the run directory and write config.json.
@@ -69,6 +73,11 @@ class Logger:
         self.exp_name = self.exp_name or f"{algo}_{config.env}".replace("/", "_").replace(":", "_")
         if Path(self.exp_name).name != self.exp_name or self.exp_name == ".." or "\0" in self.exp_name:
             raise UserError(f"--exp-name {self.exp_name!r} must be a plain folder name, without slashes")
+        if self.tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UserError('--tensorboard needs a missing package: pip install "rlsuite[tensorboard]"') from error
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}
         about = {"command": self.command, "versions": _versions(), "git_commit": _git_commit(), **facts}
@@ -80,7 +89,8 @@ class Logger:
         except OSError as error:
             where = error.filename or self.data_dir
             raise UserError(f"can't write to {where} ({error.strerror}); choose another --data-dir") from error
-        self.total_steps = config.total_steps
+        if self.tensorboard:
+            self._events = SummaryWriter(self.run_dir)
         self.start_time = self._epoch_time = time.perf_counter()
         self._epoch_steps = 0
         if not self.quiet:
@@ -106,6 +116,11 @@ class Logger:
         assert list(row) == self.columns, f"columns changed: {sorted(set(row) ^ set(self.columns))}"
         self._file.write("\t".join(_cell(value) for value in row.values()) + "\n")
         self._file.flush()
+        if self._events:
+            for name, value in row.items():
+                if math.isfinite(value):
+                    self._events.add_scalar(name, value, row["TotalEnvInteracts"])
+            self._events.flush()
         if self._live:
             self._live.show(row)
         elif not self.quiet:
@@ -117,7 +132,9 @@ class Logger:
         (self.run_dir / "result.json").write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:
-        """Close the file and the live table; safe to call twice."""
+        """Close the files and the live table; safe to call twice."""
+        if self._events:
+            self._events.close()
         if self._file:
             self._file.close()
         if self._live:
