@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,8 @@ def play(
 
     ac = load_policy(run_dir)
     seed_everything(seed)
-    env = open_env(run_dir, render, video)
-    returns, lengths = evaluate(ac, env, episodes, seed, deterministic=not stochastic)
-    env.close()
+    with closing(open_env(run_dir, render, video)) as env:
+        returns, lengths = evaluate(ac, env, episodes, seed, deterministic=not stochastic)
     stats = episode_stats(returns, lengths)
     how = "sampled" if stochastic else "deterministic"
     print(
@@ -82,9 +82,8 @@ def play_again(
 
     epoch = epoch or max(saved_epochs(run_dir, "episodes"), default=1)
     episode = load_episode(run_dir, epoch, which)
-    env = open_env(run_dir, render, video)
-    ret = replay(env, episode)
-    env.close()
+    with closing(open_env(run_dir, render, video)) as env:
+        ret = replay(env, episode)
     print(f"{which} episode of epoch {epoch}: return {ret:.2f}, length {len(episode.actions)}, seed {episode.seed}")
     if not math.isclose(ret, episode.ret, rel_tol=1e-6, abs_tol=1e-6):
         print(

@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

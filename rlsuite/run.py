@@ -65,6 +65,8 @@ def parse_flags(argv: Sequence[str], fields: dict[str, Any]) -> dict[str, list[s
             name = flag[2:].replace("-", "_")
             negated = name.startswith("no_") and fields.get(name[3:]) is bool
             name = name[3:] if negated else name
+            if negated and equals:
+                raise UserError(f"{flag} takes no value")
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
                 hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "see --help"
@@ -217,19 +219,24 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
             print(f"{count}{algo} on {config.env}, seed {config.seed}" + (f", preset {preset}" if preset else ""))
         try:
             ac = module.train(config, logger=logger)
+            finish(ac, config, launch, logger)
         except NonFiniteError as error:
-            kept = (logger.run_dir / "policy.safetensors").exists()
-            where = f"; the policy of the last good epoch is in {logger.run_dir}" if kept else ""
-            print(f"rlsuite: {error}{where}", file=sys.stderr)
+            print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)
             code = 3
             continue
         except KeyboardInterrupt:
-            print(f"\nrlsuite: interrupted; finished epochs are in {logger.run_dir}", file=sys.stderr)
+            print(f"\nrlsuite: interrupted{kept(logger)}", file=sys.stderr)
             return 130
         finally:
             logger.close()
-        finish(ac, config, launch, logger)
     return code
+
+
+def kept(logger: Any) -> str:
+    """Where the policy of the last whole epoch is, as the end of a sentence; "" if there is none."""
+    if logger.run_dir and (logger.run_dir / "policy.safetensors").exists():
+        return f"; the policy of the last good epoch is in {logger.run_dir}"
+    return ""
 
 
 def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
@@ -240,6 +247,14 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
         env = make_env(config.env, config.env_kwargs)
         returns, lengths = evaluate(ac, env, launch.test_episodes, config.seed)
         env.close()
+        if len(returns) < launch.test_episodes:
+            print(
+                f"rlsuite: {len(returns)} of {launch.test_episodes} test episodes ended: one ran for 100,000 steps; "
+                "give the environment a time limit",
+                file=sys.stderr,
+            )
+        if not returns:
+            return
         stats = episode_stats(returns, lengths)
         logger.save_result({"TestEpisodes": len(returns), **stats})
         if not launch.quiet:

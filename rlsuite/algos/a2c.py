@@ -9,11 +9,13 @@ On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete
 Key equations, in the names of the code (B samples of one rollout; log-probabilities in nats):
 
     δ_t   = rew_t + gamma (1 - terminated_t) V(s_{t+1}) - V(s_t)
-    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1}                              (common/buffer.py, gae)
+    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1},  0 after a rollout's end    (common/buffer.py, gae)
+    done_t = terminated_t or truncated_t
           = rew_t + gamma rew_{t+1} + ... + gamma^k V(s_{t+k}) - V(s_t)         for lam = 1, k steps before the end
     ret_t = adv_t + V(s_t)
-    L_pi  = -E[ logp adv ] - ent_coef E[ H(π(·|s)) ]
+    L_pi  = -E[ logp adv ]
     L_v   =  E[ (V(s) - ret)² ]
+    H     =  E[ entropy of π(·|s) ], the bonus: raising it keeps the policy exploring
 
 Why short rollouts. After rollout_len steps V(s_{t+k}) stands in for the rest of the return. That is biased as long as V
 is wrong, but updates come often: with 8 environments and 5 steps, one for every 40 env steps, where VPG takes one for
@@ -29,15 +31,17 @@ Pseudocode:
     repeat until total_steps:
         collect rollout_len steps in each of num_envs environments with π
         compute V, adv, ret of all samples
-        one gradient step on L_pi, one on L_v
+        one gradient step on L_pi - ent_coef H, one on L_v
 
 A log row (epoch) covers many such updates: its losses are means over them, its KL compares the first policy with the
 last.
 
 Differs from VPG (vpg.py): short rollouts, raw advantages, one step of the value function per rollout, RMSprop.
-Differs from PPO (ppo.py): one step per rollout, hence no ratio, no clip, no minibatches, no early stop; RMSprop.
+Differs from PPO (ppo.py): one step per rollout, hence no ratio, no clip, no minibatches, no early stop; raw advantages;
+RMSprop.
 
-Deviations from the paper: synchronous, as above; policy and value networks are separate and so are their optimisers.
+Deviations from the paper: synchronous, as above; policy and value networks are separate and so are their optimisers;
+gradients are clipped to a norm, as all implementations do.
 
 What to look at. KL adds up many small steps: 0.1 per epoch is healthy here. GradNormPi far above max_grad_norm in every
 epoch: every step is clipped, and the learning rate is all that sets the step size. Entropy that does not fall while the
@@ -50,11 +54,11 @@ References:
     Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation": eq. 16.
 
 Run:     python -m rlsuite.run a2c --env CartPole-v1
-Expect:  a return of 500, the maximum, within 500,000 steps.
+Expect:  with its preset (rlsuite/presets.py) a return of 500, the maximum, within 500,000 steps.
 """
 
 import copy
-import math
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +82,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
-    seed: int = 0  # of everything random: networks, actions, minibatches, environments
+    seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
     num_envs: int = 8  # environments that step together
     steps_per_epoch: int = 4000  # env steps per row of the log; a multiple of num_envs x rollout_len
@@ -102,7 +106,7 @@ class Config:
 def policy_loss(logp: Tensor, adv: Tensor) -> Tensor:
     """The policy gradient, as a loss to minimise: its gradient, and only that, means something.
 
-        L = -E[ ln π(a|s)·adv ],   so that   -∇L = E[ ∇ ln π(a|s)·adv ] = ∇J
+        L = -E[ logp·adv ],   so that   -∇L = E[ ∇logp·adv ] = ∇J,   logp = ln π(a|s)
 
     Args:
         logp: (B,) float32, log-probability of the taken actions under the policy that took them, nats.
@@ -147,14 +151,14 @@ def update(
         config: settings.
         stats: averages of the epoch.
     """
+    adv = batch.adv  # not standardised: the deviation of so few samples says little
     pi = ac.pi(batch.x)
-    # Advantages are not standardised: the deviation of so few samples says little.
-    loss_pi = policy_loss(pi.log_prob(batch.act), batch.adv)
+    loss_pi = policy_loss(pi.log_prob(batch.act), adv)
     norm_pi = pi_opt.step(loss_pi - config.ent_coef * pi.entropy().mean())
     loss_v = value_loss(ac.v(batch.x), batch.ret)
     norm_v = v_opt.step(loss_v)
 
-    stats.add(len(batch.adv), LossPi=loss_pi.item(), LossV=loss_v.item())
+    stats.add(len(adv), LossPi=loss_pi.item(), LossV=loss_v.item())
     stats.add(GradNormPi=norm_pi, GradNormV=norm_v)
 
 
@@ -184,8 +188,14 @@ def train(
     seed_everything(config.seed)
 
     envs = Envs(env_fn or (lambda: make_env(config.env, config.env_kwargs)), config.num_envs, config.seed)
-    network = config.hidden_sizes, config.activation, config.normalize_obs, config.log_std_init
-    ac = actor_critic(envs.obs_space, envs.act_space, *network).to(device)
+    ac = actor_critic(
+        envs.obs_space,
+        envs.act_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalize_obs=config.normalize_obs,
+        log_std_init=config.log_std_init,
+    ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, rmsprop, config.max_grad_norm)
     v_opt = FlatOptimizer("LossV", ac.v, rmsprop, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
@@ -194,42 +204,42 @@ def train(
     obs = envs.reset()
 
     logger = logger or Logger()
-    logger.start("a2c", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    run_dir = logger.start("a2c", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    last_epoch = -(-config.total_steps // config.steps_per_epoch)
     epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.rollout_len)
-    for epoch, rollouts in enumerate(epochs, start=1):
-        before = copy.deepcopy(ac)
-        stats = Averages()
-        buf.clear()
-        for rollout_len in rollouts:
-            share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
-            pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
+    with closing(envs), closing(logger):
+        for epoch, rollouts in enumerate(epochs, start=1):
+            before = copy.deepcopy(ac)
+            stats = Averages()
+            buf.clear()
+            for rollout_len in rollouts:
+                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
+                pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
 
-            for _ in range(rollout_len):
-                act = ac.act(to_tensor(obs, device)).cpu().numpy()
-                next_obs, rew, terminated, truncated = envs.step(act)
-                buf.store(obs, act, rew, next_obs, terminated, truncated)
-                obs = envs.obs  # next_obs, or the first observation of a new episode
+                for _ in range(rollout_len):
+                    act = ac.act(to_tensor(obs, device)).cpu().numpy()
+                    next_obs, rew, terminated, truncated = envs.step(act)
+                    buf.store(obs, act, rew, next_obs, terminated, truncated)
+                    obs = envs.obs  # next_obs, or the first observation of a new episode
 
-            ac.encode.warm_start(buf.states())
-            batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
-            update(ac, pi_opt, v_opt, batch, config, stats)
+                # Features need statistics before anything is trained on them; does nothing after the first rollout.
+                ac.encode.warm_start(buf.states())
+                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, batch, config, stats)
+                # Only now: during a rollout and its update the features must not change under the policy.
+                ac.encode.update(buf.states(rollout_len))
 
-        returns, episodes = envs.end_epoch()
-        row = {
-            "Epoch": epoch,
-            **returns,
-            **on_policy_health(before, ac, buf, config.gamma),
-            **stats.means(),
-            "PiLR": pi_opt.lr,
-            "VfLR": v_opt.lr,
-            "TotalEnvInteracts": envs.total_steps,
-            "GradSteps": pi_opt.steps + v_opt.steps,
-        }
-        logger.log_epoch(row)
-        # The observation statistics stand still within an epoch, so that the ratio compares policies and nothing else.
-        ac.encode.update(buf.states())
-        last_epoch = math.ceil(config.total_steps / config.steps_per_epoch)
-        save_epoch(logger.run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
-    logger.close()
-    envs.close()
+            returns, episodes = envs.end_epoch()
+            row = {
+                "Epoch": epoch,
+                **returns,
+                **on_policy_health(before, ac, buf, config.gamma),
+                **stats.means(),
+                "PiLR": pi_opt.lr,
+                "VfLR": v_opt.lr,
+                "TotalEnvInteracts": envs.total_steps,
+                "GradSteps": pi_opt.steps + v_opt.steps,
+            }
+            logger.log_epoch(row)
+            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
     return ac

@@ -10,11 +10,13 @@ On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete
 Key equations, in the names of the code (B samples of one rollout; log-probabilities in nats):
 
     δ_t   = rew_t + gamma (1 - terminated_t) V(s_{t+1}) - V(s_t)
-    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1}                              (common/buffer.py, gae)
+    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1},  0 after a rollout's end    (common/buffer.py, gae)
+    done_t = terminated_t or truncated_t
     ret_t = adv_t + V(s_t)
     r     = exp(logp - logp_old)
-    L_pi  = -E[ min( r adv, clip(r, 1-ε, 1+ε) adv ) ] - ent_coef E[ H(π(·|s)) ]
+    L_pi  = -E[ min( r adv, clip(r, 1-ε, 1+ε) adv ) ]
     L_v   =  E[ (V(s) - ret)² ]
+    H     =  E[ entropy of π(·|s) ], the bonus: raising it keeps the policy exploring
     KL    =  E[ KL(π_old(·|s) ‖ π(·|s)) ],  stop the passes once KL > target_kl
 
 How the clip works. Where adv > 0 the objective rises with r up to 1 + ε and is flat beyond: no gradient, no reason to
@@ -29,9 +31,10 @@ Pseudocode:
         compute V, logp_old, adv, ret of all samples; standardise adv
         repeat train_iters times, or until KL > target_kl:
             for each minibatch, in a new random order:
-                one gradient step on L_pi, one on L_v
+                one gradient step on L_pi - ent_coef H, one on L_v
 
-Differs from A2C (a2c.py): several passes over each rollout, the ratio and its clip, the early stop, Adam.
+Differs from A2C (a2c.py): several passes over each rollout in minibatches, the ratio and its clip, the early stop,
+standardised advantages, Adam.
 Differs from VPG (vpg.py): the policy, too, takes several gradient steps on the same data.
 
 Deviations from the paper: policy and value networks are separate, so that no coefficient has to balance their losses;
@@ -39,8 +42,9 @@ advantages are standardised over the rollout and gradients clipped, as all imple
 paper's section 4 idea of limiting KL, without its adaptive penalty.
 
 What to look at. Ratio1 must be 0 up to rounding: before the first step the policy is the one that collected the data.
-A KL above 0.1 and a ClipFrac above 0.3 in every epoch: the steps are too large, lower pi_lr, train_iters or target_kl.
-StopIter at 1: the early stop throws most passes away. Entropy that does not fall while the return stays
+KL compares the first policy of the epoch with the last, over all its rollouts. If it stays above target_kl per rollout,
+and ClipFrac above 0.3, the steps are too large: lower pi_lr, train_iters or target_kl. StopIter near 1: the early stop
+ends most updates after one pass: lower pi_lr. Entropy that does not fall while the return stays
 flat: nothing is learned; one that is near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for
 long: the critic is worse than a constant, so that the advantages are noise: raise vf_lr, or normalise the observations.
 
@@ -50,11 +54,12 @@ References:
     Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization".
 
 Run:     python -m rlsuite.run ppo --env CartPole-v1
-Expect:  a return of 500, the maximum, within 100,000 steps, in well under a minute.
+Expect:  with its preset (rlsuite/presets.py) a return of 500, the maximum, within 100,000 steps.
 """
 
 import copy
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +84,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
-    seed: int = 0  # of everything random: networks, actions, minibatches, environments
+    seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
     num_envs: int = 8  # environments that step together
     steps_per_epoch: int = 2048  # env steps per row of the log; a multiple of num_envs x rollout_len
@@ -172,7 +177,7 @@ def update(
             stats.add(len(j), LossPi=loss_pi.item(), LossV=loss_v.item(), ClipFrac=info["ClipFrac"].item())
             stats.add(GradNormPi=norm_pi, GradNormV=norm_v)
             if i == k == 0:  # nothing has moved yet: a ratio that is not 1 here is a bug
-                stats.add(Ratio1=(logp.detach() - batch.logp[j]).exp().sub(1).abs().max().item())
+                stats.add_max(Ratio1=(logp.detach() - batch.logp[j]).exp().sub(1).abs().max().item())
         # The whole rollout, not the last minibatch, and before the next pass can do more damage.
         if math.isfinite(config.target_kl) and exact_kl(ac, batch) > config.target_kl:
             break
@@ -205,8 +210,14 @@ def train(
     seed_everything(config.seed)
 
     envs = Envs(env_fn or (lambda: make_env(config.env, config.env_kwargs)), config.num_envs, config.seed)
-    network = config.hidden_sizes, config.activation, config.normalize_obs, config.log_std_init
-    ac = actor_critic(envs.obs_space, envs.act_space, *network).to(device)
+    ac = actor_critic(
+        envs.obs_space,
+        envs.act_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalize_obs=config.normalize_obs,
+        log_std_init=config.log_std_init,
+    ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
     v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
@@ -215,42 +226,42 @@ def train(
     obs = envs.reset()
 
     logger = logger or Logger()
-    logger.start("ppo", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    run_dir = logger.start("ppo", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    last_epoch = -(-config.total_steps // config.steps_per_epoch)
     epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.rollout_len)
-    for epoch, rollouts in enumerate(epochs, start=1):
-        before = copy.deepcopy(ac)
-        stats = Averages()
-        buf.clear()
-        for rollout_len in rollouts:
-            share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
-            pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
+    with closing(envs), closing(logger):
+        for epoch, rollouts in enumerate(epochs, start=1):
+            before = copy.deepcopy(ac)
+            stats = Averages()
+            buf.clear()
+            for rollout_len in rollouts:
+                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
+                pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
 
-            for _ in range(rollout_len):
-                act = ac.act(to_tensor(obs, device)).cpu().numpy()
-                next_obs, rew, terminated, truncated = envs.step(act)
-                buf.store(obs, act, rew, next_obs, terminated, truncated)
-                obs = envs.obs  # next_obs, or the first observation of a new episode
+                for _ in range(rollout_len):
+                    act = ac.act(to_tensor(obs, device)).cpu().numpy()
+                    next_obs, rew, terminated, truncated = envs.step(act)
+                    buf.store(obs, act, rew, next_obs, terminated, truncated)
+                    obs = envs.obs  # next_obs, or the first observation of a new episode
 
-            ac.encode.warm_start(buf.states())
-            batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
-            update(ac, pi_opt, v_opt, batch, config, stats)
+                # Features need statistics before anything is trained on them; does nothing after the first rollout.
+                ac.encode.warm_start(buf.states())
+                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, batch, config, stats)
+                # Only now: during a rollout and its update the features must not change under the policy.
+                ac.encode.update(buf.states(rollout_len))
 
-        returns, episodes = envs.end_epoch()
-        row = {
-            "Epoch": epoch,
-            **returns,
-            **on_policy_health(before, ac, buf, config.gamma),
-            **stats.means(),
-            "PiLR": pi_opt.lr,
-            "VfLR": v_opt.lr,
-            "TotalEnvInteracts": envs.total_steps,
-            "GradSteps": pi_opt.steps + v_opt.steps,
-        }
-        logger.log_epoch(row)
-        # The observation statistics stand still within an epoch, so that the ratio compares policies and nothing else.
-        ac.encode.update(buf.states())
-        last_epoch = math.ceil(config.total_steps / config.steps_per_epoch)
-        save_epoch(logger.run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
-    logger.close()
-    envs.close()
+            returns, episodes = envs.end_epoch()
+            row = {
+                "Epoch": epoch,
+                **returns,
+                **on_policy_health(before, ac, buf, config.gamma),
+                **stats.means(),
+                "PiLR": pi_opt.lr,
+                "VfLR": v_opt.lr,
+                "TotalEnvInteracts": envs.total_steps,
+                "GradSteps": pi_opt.steps + v_opt.steps,
+            }
+            logger.log_epoch(row)
+            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
     return ac

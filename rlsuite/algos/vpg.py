@@ -9,10 +9,12 @@ On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete
 Key equations, in the names of the code (B samples of one rollout; log-probabilities in nats):
 
     δ_t   = rew_t + gamma (1 - terminated_t) V(s_{t+1}) - V(s_t)
-    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1}                              (common/buffer.py, gae)
+    adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1},  0 after a rollout's end    (common/buffer.py, gae)
+    done_t = terminated_t or truncated_t
     ret_t = adv_t + V(s_t)
-    L_pi  = -E[ logp adv ] - ent_coef E[ H(π(·|s)) ]
+    L_pi  = -E[ logp adv ]
     L_v   =  E[ (V(s) - ret)² ]
+    H     =  E[ entropy of π(·|s) ], the bonus: raising it keeps the policy exploring
 
 Why L_pi has that form. Let f(a) be how good action a is in state s. The log-derivative trick turns the gradient of an
 expectation over actions into an expectation that samples can estimate:
@@ -22,7 +24,8 @@ expectation over actions into an expectation that samples can estimate:
 Anything that depends on the state alone may be subtracted from f, because E[ ∇ln π(a|s) b(s) ] = b(s) ∇ Σ_a π(a|s) =
 b(s) ∇1 = 0: the mean of the gradient stays, its variance shrinks. With b = V(s), what is left of f is the advantage.
 
-Why lam. adv with lam = 1 is the observed return minus V(s): unbiased, but it carries the noise of every later step.
+Why lam. adv with lam = 1 is the observed return minus V(s): unbiased but for
+the V that stands in at the end of the rollout, yet it carries the noise of every later step.
 With lam = 0 it is δ_t: little noise, but as wrong as V is. Between the two, an error of V counts the less the nearer
 lam is to 1.
 
@@ -31,7 +34,7 @@ Pseudocode:
     repeat until total_steps:
         collect rollout_len steps in each of num_envs environments with π
         compute V, adv, ret of all samples; standardise adv
-        one gradient step on L_pi
+        one gradient step on L_pi - ent_coef H
         repeat train_v_iters times:
             one gradient step on L_v
 
@@ -40,7 +43,7 @@ Differs from PPO (ppo.py): one policy step per rollout, hence no ratio, no clip,
 
 Deviations from the papers: advantages are standardised over the rollout, which makes the step size independent of the
 scale of the rewards; the discounted value is followed from undiscounted states, as all implementations do, so the
-gradient lacks a factor gamma^t.
+gradient lacks a factor gamma^t; gradients are clipped to a norm.
 
 What to look at. KL is the size of the single policy step: around 0.01 is healthy, far below it the policy stands still
 (raise pi_lr), far above it one bad rollout can ruin the policy (lower pi_lr, or collect longer rollouts). Entropy that
@@ -54,11 +57,11 @@ References:
     Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation": eq. 1 and 16.
 
 Run:     python -m rlsuite.run vpg --env CartPole-v1
-Expect:  a return of at least 400 within 500,000 steps.
+Expect:  with its preset (rlsuite/presets.py) a return of at least 400 within 500,000 steps.
 """
 
 import copy
-import math
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,7 +85,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
-    seed: int = 0  # of everything random: networks, actions, minibatches, environments
+    seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
     num_envs: int = 8  # environments that step together
     steps_per_epoch: int = 4000  # env steps per row of the log; a multiple of num_envs x rollout_len
@@ -107,7 +110,7 @@ class Config:
 def policy_loss(logp: Tensor, adv: Tensor) -> Tensor:
     """The policy gradient, as a loss to minimise: its gradient, and only that, means something.
 
-        L = -E[ ln π(a|s)·adv ],   so that   -∇L = E[ ∇ ln π(a|s)·adv ] = ∇J
+        L = -E[ logp·adv ],   so that   -∇L = E[ ∇logp·adv ] = ∇J,   logp = ln π(a|s)
 
     Args:
         logp: (B,) float32, log-probability of the taken actions under the policy that took them, nats.
@@ -193,8 +196,14 @@ def train(
     seed_everything(config.seed)
 
     envs = Envs(env_fn or (lambda: make_env(config.env, config.env_kwargs)), config.num_envs, config.seed)
-    network = config.hidden_sizes, config.activation, config.normalize_obs, config.log_std_init
-    ac = actor_critic(envs.obs_space, envs.act_space, *network).to(device)
+    ac = actor_critic(
+        envs.obs_space,
+        envs.act_space,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalize_obs=config.normalize_obs,
+        log_std_init=config.log_std_init,
+    ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
     v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
@@ -203,42 +212,42 @@ def train(
     obs = envs.reset()
 
     logger = logger or Logger()
-    logger.start("vpg", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    run_dir = logger.start("vpg", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    last_epoch = -(-config.total_steps // config.steps_per_epoch)
     epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.rollout_len)
-    for epoch, rollouts in enumerate(epochs, start=1):
-        before = copy.deepcopy(ac)
-        stats = Averages()
-        buf.clear()
-        for rollout_len in rollouts:
-            share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
-            pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
+    with closing(envs), closing(logger):
+        for epoch, rollouts in enumerate(epochs, start=1):
+            before = copy.deepcopy(ac)
+            stats = Averages()
+            buf.clear()
+            for rollout_len in rollouts:
+                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
+                pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
 
-            for _ in range(rollout_len):
-                act = ac.act(to_tensor(obs, device)).cpu().numpy()
-                next_obs, rew, terminated, truncated = envs.step(act)
-                buf.store(obs, act, rew, next_obs, terminated, truncated)
-                obs = envs.obs  # next_obs, or the first observation of a new episode
+                for _ in range(rollout_len):
+                    act = ac.act(to_tensor(obs, device)).cpu().numpy()
+                    next_obs, rew, terminated, truncated = envs.step(act)
+                    buf.store(obs, act, rew, next_obs, terminated, truncated)
+                    obs = envs.obs  # next_obs, or the first observation of a new episode
 
-            ac.encode.warm_start(buf.states())
-            batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
-            update(ac, pi_opt, v_opt, batch, config, stats)
+                # Features need statistics before anything is trained on them; does nothing after the first rollout.
+                ac.encode.warm_start(buf.states())
+                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, batch, config, stats)
+                # Only now: during a rollout and its update the features must not change under the policy.
+                ac.encode.update(buf.states(rollout_len))
 
-        returns, episodes = envs.end_epoch()
-        row = {
-            "Epoch": epoch,
-            **returns,
-            **on_policy_health(before, ac, buf, config.gamma),
-            **stats.means(),
-            "PiLR": pi_opt.lr,
-            "VfLR": v_opt.lr,
-            "TotalEnvInteracts": envs.total_steps,
-            "GradSteps": pi_opt.steps + v_opt.steps,
-        }
-        logger.log_epoch(row)
-        # The observation statistics stand still within an epoch, so that the ratio compares policies and nothing else.
-        ac.encode.update(buf.states())
-        last_epoch = math.ceil(config.total_steps / config.steps_per_epoch)
-        save_epoch(logger.run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
-    logger.close()
-    envs.close()
+            returns, episodes = envs.end_epoch()
+            row = {
+                "Epoch": epoch,
+                **returns,
+                **on_policy_health(before, ac, buf, config.gamma),
+                **stats.means(),
+                "PiLR": pi_opt.lr,
+                "VfLR": v_opt.lr,
+                "TotalEnvInteracts": envs.total_steps,
+                "GradSteps": pi_opt.steps + v_opt.steps,
+            }
+            logger.log_epoch(row)
+            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
     return ac

@@ -98,8 +98,10 @@ class ValueFunction(nn.Module):
 class ActorCritic(nn.Module):
     """A policy and a value function with separate networks, behind one encoder.
 
-    `pi` and `v` take features; `act`, `mode` and `value` take observations. To use another network, pass a class with
-    the same constructor and these six members as `train(..., actor_critic=YourClass)`.
+    `pi` and `v` take features (B, F) and return a `Distribution` and values (B,); `act`, `mode` and `value` take
+    observations. To use another network, pass a class with the same constructor and members (`encode`, `pi`, `v`,
+    `act`, `mode`, `value`, `obs_space`, `act_space`) as `train(..., actor_critic=YourClass)`; most easily a subclass.
+    `pi` and `v` must not share parameters, because each has an optimiser of its own.
     """
 
     def __init__(

@@ -131,9 +131,10 @@ class RolloutBuffer:
         self.t = self.start = 0
         self.final: list[tuple[int, int, NDArray[Any]]] = []
 
-    def states(self) -> NDArray[Any]:
-        """The observations of the epoch so far (t·N, *obs_shape)."""
-        return self.obs[: self.t].reshape(-1, *self.obs.shape[2:])
+    def states(self, rollout_len: int | None = None) -> NDArray[Any]:
+        """The observations of the epoch so far (t·N, *obs_shape), or only those of the last `rollout_len` steps."""
+        first = 0 if rollout_len is None else self.t - rollout_len
+        return self.obs[first : self.t].reshape(-1, *self.obs.shape[2:])
 
     def store(
         self,
@@ -168,7 +169,7 @@ class RolloutBuffer:
         many small ones while acting.
 
         Args:
-            ac: the actor-critic, unchanged since it collected the data.
+            ac: the actor-critic, unchanged since it collected the data, but for the first statistics of its encoder.
             last_obs: (N, *obs_shape), the observation after the last step.
             gamma: discount γ.
             lam: λ of `gae`.
@@ -190,7 +191,9 @@ class RolloutBuffer:
             pi = ac.pi(x)
             flat_act = to_tensor(act.reshape(-1, *act.shape[2:]), device)
             logp = pi.log_prob(flat_act)
-            val = ac.v(x).cpu().numpy().reshape(shape)
+            values = ac.v(x)
+            assert values.shape == (len(x),), f"v must return (B,), not {tuple(values.shape)}"
+            val = values.cpu().numpy().reshape(shape)
             ahead_val = ac.v(ac.encode(to_tensor(ahead, device))).cpu().numpy()
 
         self.val[rows], self.entropy[rows] = val, pi.entropy().cpu().numpy().reshape(shape)

@@ -1,4 +1,4 @@
-"""Saving and loading policies, snapshots and episodes: safetensors and JSON only, so that loading runs no code."""
+"""Saving and loading policies, snapshots and episodes: safetensors and JSON, which hold no code."""
 
 import json
 import os
@@ -128,19 +128,24 @@ def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
     env_id = config.get("env")
     if not isinstance(env_id, str) or config.get("custom_env"):
         raise UserError(
-            "this run was trained on an environment function; evaluate it with rlsuite.common.envs.evaluate"
+            "this run was trained on an environment function; in Python, load_policy(run_dir, env) and "
+            "rlsuite.common.envs.evaluate take the environment itself"
         )
     return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
 
 
-def load_policy(run_dir: Path) -> ActorCritic:
+def load_policy(run_dir: Path, env: gym.Env | None = None) -> ActorCritic:
     """The run's network with its last saved weights.
+
+    Args:
+        run_dir: the run.
+        env: tells the spaces; by default the environment that config.json names is made for it.
 
     Raises:
         UserError: no policy there, a damaged file, or weights of another shape than config.json says.
     """
     arrays, _ = read_safetensors(run_dir / "policy.safetensors")
-    return _build(run_dir, arrays)
+    return _build(run_dir, arrays, env)
 
 
 def saved_epochs(run_dir: Path, kind: str) -> list[int]:
@@ -168,11 +173,13 @@ def load_snapshot(run_dir: Path, epoch: int) -> tuple[ActorCritic, NDArray[Any]]
     return _build(run_dir, weights), arrays["obs"]
 
 
-def _build(run_dir: Path, weights: dict[str, NDArray[Any]]) -> ActorCritic:
+def _build(run_dir: Path, weights: dict[str, NDArray[Any]], env: gym.Env | None = None) -> ActorCritic:
     config = read_config(run_dir)
     if config.get("custom_network"):
         raise UserError(f"{run_dir} was trained with a network class of its own; load its weights in Python")
-    env = run_env(config)
+    own_env = run_env(config) if env is None else None
+    env = env or own_env
+    assert env is not None
     try:
         ac = ActorCritic(
             env.observation_space,
@@ -186,5 +193,6 @@ def _build(run_dir: Path, weights: dict[str, NDArray[Any]]) -> ActorCritic:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the policy in {run_dir} does not fit its config.json: {reason}") from error
     finally:
-        env.close()
+        if own_env:
+            own_env.close()
     return ac

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 
 class UserError(ValueError):
@@ -47,7 +47,6 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps_per_epoch": (_natural, "at least 1 env step"),
     "rollout_len": (_natural, "at least 1 step"),
     "minibatch_size": (_natural, "at least 1 sample"),
-    "train_pi_iters": (_natural, "at least 1 pass"),
     "train_v_iters": (_natural, "at least 1 gradient step"),
     "train_iters": (_natural, "at least 1 pass"),
     "gamma": (_unit, "a discount between 0 and 1"),
@@ -59,7 +58,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ent_coef": (_non_negative, "0 or more"),
     "max_grad_norm": (_positive, "above 0 (inf switches clipping off)"),
     "hidden_sizes": (lambda x: all(h >= 1 for h in x), "layer widths of at least 1"),
-    "torch_threads": (_natural, "at least 1"),
+    "torch_threads": (lambda x: 1 <= x <= 1024, "from 1 to 1024"),
 }
 
 
@@ -74,10 +73,15 @@ def check_config(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
+            raise UserError(f"{flag} is {value!r}, but must be a whole number")
+        if get_origin(field.type) is Literal and value not in get_args(field.type):
+            raise UserError(f"{flag} is {value!r}, but must be one of {', '.join(get_args(field.type))}")
         valid, wanted = _RANGES.get(field.name, (lambda _: True, "a finite number"))
         unlimited = field.name in ("target_kl", "max_grad_norm") and value == math.inf
         if (isinstance(value, float) and not math.isfinite(value) and not unlimited) or not valid(value):
-            raise UserError(f"--{field.name.replace('_', '-')} is {value}, but must be {wanted}")
+            raise UserError(f"{flag} is {value}, but must be {wanted}")
     if config.total_steps % config.num_envs:
         raise UserError(
             f"--total-steps {config.total_steps} is no multiple of --num-envs {config.num_envs}, which step together; "

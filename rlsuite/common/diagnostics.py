@@ -110,7 +110,7 @@ def continuous_action_entropy(act: FloatArray, low: FloatArray, high: FloatArray
     """Entropy of the actions' histograms, one of `bins` equal bins over the bounds per dimension, summed.
 
     Args:
-        act: (K, d), clipped to the bounds.
+        act: (K, d); values outside the bounds count in the end bins.
         low: (d,) lower bounds; where a bound is infinite the range of the actions themselves is taken.
         high: (d,) upper bounds.
         bins: per dimension, so that the maximum is d ln(bins).

@@ -240,7 +240,7 @@ def evaluate(
         ac: acts by `mode` or `act`.
         env: one environment, not closed here.
         episodes: how many.
-        seed: of the test episodes; none of them is reset with the seed of a training episode.
+        seed: of the test episodes, which are drawn apart from those of training.
         deterministic: take the most probable actions instead of sampling.
 
     Returns:

@@ -29,6 +29,11 @@ class Averages:
             self.sums[name] = self.sums.get(name, 0.0) + weight * value
             self.weights[name] = self.weights.get(name, 0.0) + weight
 
+    def add_max(self, **values: float) -> None:
+        """Keep the largest of each value instead of the mean."""
+        for name, value in values.items():
+            self.sums[name], self.weights[name] = max(value, self.sums.get(name, value)), 1.0
+
     def means(self) -> dict[str, float]:
         """Every name with its mean."""
         return {name: self.sums[name] / self.weights[name] for name in self.sums}
@@ -69,7 +74,7 @@ def on_policy_health(before: ActorCritic, after: ActorCritic, buf: RolloutBuffer
     health = {
         "Entropy": float(buf.entropy[rows].mean(dtype=np.float64)),
         "ActionEntropy": action_entropy,
-        "KL": float(old.kl(new).double().mean()),
+        "KL": float(old.kl(new).cpu().double().mean()),
         "ExplainedVariance": explained_variance(val, ret),
         "StateEntropy": (
             discrete_action_entropy(obs - obs_space.start, int(obs_space.n))

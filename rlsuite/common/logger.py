@@ -52,20 +52,23 @@ class Logger:
             command,
             quiet,
         )
-        self.run_dir = Path()
+        self.run_dir: Path | None = None
         self.columns: list[str] = []
         self._file: TextIO | None = None
         self._live: Any = None
         self._events: Any = None
         self.tensorboard = tensorboard
 
-    def start(self, algo: str, config: Any, **facts: Any) -> None:
+    def start(self, algo: str, config: Any, **facts: Any) -> Path:
         """Create the run directory and write config.json.
 
         Args:
             algo: the algorithm's name.
             config: its `Config`, with at least `env`, `seed` and `total_steps`.
             facts: further entries of config.json.
+
+        Returns:
+            The run directory.
 
         Raises:
             UserError: the directory can't be made or written.
@@ -97,6 +100,7 @@ class Logger:
             print(f"{self.run_dir}")
             if sys.stdout.isatty():
                 self._live = _LiveTable(config.total_steps)
+        return self.run_dir
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Append a row to progress.txt, flushed to the operating system, and show it.
@@ -129,6 +133,7 @@ class Logger:
 
     def save_result(self, result: Mapping[str, float]) -> None:
         """Write result.json: the final policy's test episodes."""
+        assert self.run_dir is not None, "start() comes first"
         (self.run_dir / "result.json").write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:

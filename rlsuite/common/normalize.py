@@ -38,7 +38,6 @@ class ObsEncoder(nn.Module):
                 f"observation space {obs_space} is not supported, Box and Discrete are: "
                 "wrap the environment in gymnasium.wrappers.FlattenObservation"
             )
-        self.warm = False
         self.normalize = normalize and not self.discrete
         self.scale = 1 / 255 if obs_space.dtype == np.uint8 and len(obs_space.shape or ()) > 1 else 1.0
         self.register_buffer("mean", torch.zeros(self.features))
@@ -64,14 +63,13 @@ class ObsEncoder(nn.Module):
         return self.standardize(x).cpu().numpy()
 
     def warm_start(self, obs: NDArray[Any]) -> None:
-        """Before anything has been counted, once, take the statistics of obs (B, *obs_shape) for the time being.
+        """Before anything has been counted, take the statistics of obs (B, *obs_shape) for the time being.
 
         Without this the first updates would train on raw observations and the next ones on standardised ones. The first
         policy is near uniform whatever it sees, so that these statistics may be filled in after it has acted.
         """
-        if not self.discrete and not self.warm and self.count == 0:
+        if not self.discrete and self.count == 0:
             self._merge(obs, count=0)
-            self.warm = True
 
     def update(self, obs: NDArray[Any]) -> None:
         """Merge the mean and variance of obs (B, *obs_shape) into those of all observations so far."""

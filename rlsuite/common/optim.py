@@ -99,8 +99,13 @@ class FlatOptimizer:
             module: its parameters are on one device and float32.
             rule: `adam` or `rmsprop`.
             max_grad_norm: gradients with a larger global norm are scaled down to it.
+
+        Raises:
+            UserError: a parameter already belongs to another optimiser.
         """
         params = list(module.parameters())
+        if any(p.grad is not None for p in params):
+            raise UserError(f"the network of {name} shares a parameter with another; pi and v must not share layers")
         self.name, self.rule, self.max_grad_norm = name, rule, max_grad_norm
         self.lr = 0.0
         self.steps = 0

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 TEST_EPISODES = 2**32 - 1
-"""Stands in the place of the rank in the seeds of test episodes, so that no training episode has the same one."""
+"""Stands in the place of the rank in the seeds of test episodes, which are so drawn apart from those of training."""
 
 
 def seed_everything(seed: int, rank: int = 0) -> None:
