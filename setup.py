@@ -32,7 +32,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["rlsuite", "rlsuite.*"]),
     install_requires=[
-        "torch>=2.3",
+        "torch>=2.4",
         "gymnasium>=1.0",
         "numpy>=1.26",
         "matplotlib>=3.8",

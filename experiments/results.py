@@ -7,6 +7,7 @@ are not repeated, so that an interrupted call can be taken up again. The table g
 import argparse
 import csv
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -31,18 +32,24 @@ TASKS = [
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def arguments(algo: str, env: str, seed: int) -> list[str]:
+    """The command line of one training, without the interpreter."""
+    return ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--test-episodes", "100", "--quiet"]
+
+
 def finished(algo: str, env: str, seed: int) -> Path | None:
-    """The newest finished run of this pair and seed, if there is one."""
-    runs = sorted((ROOT / "data" / f"{algo}_{env}").glob(f"*_s{seed}"))
-    return next((run for run in reversed(runs) if (run / "result.json").exists()), None)
+    """The newest finished run that this very command line made, if there is one."""
+    command = shlex.join(["python", *arguments(algo, env, seed)])
+    runs = sorted((ROOT / "data" / f"{algo}_{env}").glob(f"*_s{seed}"), reverse=True)
+    done = (run for run in runs if (run / "result.json").exists() and read_config(run).get("command") == command)
+    return next(done, None)
 
 
 def train(task: tuple[str, str, int]) -> None:
-    """Run one training of the grid in a process of its own."""
-    algo, env, seed = task
-    command = ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--test-episodes", "100", "--quiet"]
-    print("python", *command, flush=True)
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    """Run one training in a process of its own."""
+    words = arguments(*task)
+    print(shlex.join(["python", *words]) + "\n", end="", flush=True)
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
 def random_return(env_id: str, episodes: int = 100) -> float:
@@ -93,6 +100,8 @@ def main() -> None:
             list(pool.map(train, missing))
 
     rows = [r for r in (row(*task) for task in TASKS) if r]
+    if not rows:
+        sys.exit("no pair has all of its seeds yet")
     with (ROOT / "data" / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -174,11 +174,11 @@ def test_a_setting_of_several_values_makes_no_grid(tmp_path: Path, train: Any) -
 
 def test_preset_is_applied_named_and_overridden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = PRESETS["ppo"]["CartPole-v1"]
-    explicit = {"total_steps": 256, "gamma": 0.9, "data_dir": tmp_path}
+    explicit = {"total_steps": 256, "lam": 0.5, "data_dir": tmp_path}
     flags = [word for name, value in explicit.items() for word in ("--" + name.replace("_", "-"), str(value))]
     assert main(["ppo", "--env", "CartPole-v1", *flags]) == 0
     (config,) = configs(tmp_path)
-    assert {name: config[name] for name in known} == {**known, "total_steps": 256, "gamma": 0.9}
+    assert {name: config[name] for name in known} == {**known, "total_steps": 256, "lam": 0.5}
     lines = [line for line in capsys.readouterr().out.splitlines() if ", preset" in line]
     assert lines == ["ppo on CartPole-v1, seed 0, preset ppo/CartPole-v1"]
 
@@ -243,7 +243,7 @@ def test_an_interrupted_training_keeps_what_it_has(
     assert code == 130
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
     assert (run / "policy.safetensors").exists()
-    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; finished epochs are in {run}"
+    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; the policy of the last good epoch is in {run}"
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -187,3 +187,10 @@ def test_averages_are_weighted():
     stats.add(GradNormPi=4.0)
     assert stats.means() == {"LossPi": 2.0, "LossV": 10.0, "GradNormPi": 3.0}
     assert Averages().means() == {}
+
+
+def test_add_max_keeps_the_largest():
+    stats = Averages()
+    for value in (1.0, 3.0, 2.0):
+        stats.add_max(Ratio1=value)
+    assert stats.means() == {"Ratio1": 3.0}

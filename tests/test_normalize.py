@@ -119,7 +119,7 @@ def test_warm_start_holds_until_the_first_update_and_is_not_counted():
     assert_statistics(encode, observations(1))
     assert encode.count == 0
     encode.warm_start(observations(2))
-    assert_statistics(encode, observations(1))
+    assert_statistics(encode, observations(2))
     encode.update(observations(3))
     assert_statistics(encode, observations(3))
     encode.warm_start(observations(4))

@@ -171,3 +171,10 @@ def test_set_up_torch_knows_its_devices():
     assert set_up_torch("auto", 1).type in ("cpu", "cuda", "mps")
     with pytest.raises(UserError, match="use --device cpu"):
         set_up_torch("tpu", 1)
+
+
+def test_a_parameter_of_two_optimisers_is_refused():
+    trunk = torch.nn.Linear(2, 2)
+    FlatOptimizer("LossPi", torch.nn.Sequential(trunk, torch.nn.Linear(2, 1)), adam)
+    with pytest.raises(UserError, match="LossV shares a parameter"):
+        FlatOptimizer("LossV", torch.nn.Sequential(trunk, torch.nn.Linear(2, 1)), adam)

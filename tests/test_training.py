@@ -15,7 +15,9 @@ import rlsuite.algos
 from rlsuite.algos import a2c, ppo, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checkpoint import load_policy, load_snapshot, read_safetensors
+from rlsuite.common.checks import UserError
 from rlsuite.common.envs import evaluate
+from rlsuite.common.logger import Logger
 from rlsuite.common.runs import find_runs, read_config, read_progress
 
 ALGORITHMS = ["vpg", "a2c", "ppo"]
@@ -297,8 +299,8 @@ def test_python_prints_a_line_per_epoch(
 class Wide(ActorCritic):
     """A user's own network: a critic with another shape."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.v.net = torch.nn.Sequential(torch.nn.Linear(self.encode.features, 7), torch.nn.Linear(7, 1))
 
 
@@ -343,3 +345,16 @@ def test_the_main_loops_are_the_same_text(one: str, other: str) -> None:
         return source[source.index("    for epoch, rollouts in enumerate") :]
 
     assert loop(one) == loop(other)
+
+
+@pytest.mark.parametrize("settings", [{"total_steps": 64.0}, {"lr_schedule": "lineer"}, {"activation": "gelu"}])
+def test_settings_of_the_wrong_kind_are_refused_from_python(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=next(iter(settings)).replace("_", "-")):
+        ppo.train(ppo.Config("CartPole-v1", **settings), logger=Logger(data_dir=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_statistics_of_every_rollout_are_counted_once(tmp_path: Path) -> None:
+    config = a2c.Config("CartPole-v1", total_steps=400, steps_per_epoch=200, normalize_obs=True)
+    ac = a2c.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+    assert ac.encode.count == 400
