@@ -17,7 +17,7 @@ from pathlib import Path
 import gymnasium as gym
 
 from rlsuite.common.envs import make_env
-from rlsuite.common.runs import read_config, read_progress
+from rlsuite.common.runs import read_config
 
 # algorithm, environment, number of seeds from 0
 TASKS = [
@@ -73,7 +73,6 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
     if len(runs) < seeds:
         return None
     returns = [json.loads((run / "result.json").read_text())["AverageEpRet"] for run in runs]
-    minutes = [read_progress(run)["Time"][-1] / 60 for run in runs]
     return {
         "algorithm": algo,
         "environment": env,
@@ -82,7 +81,6 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
         "worst seed": f"{min(returns):.1f}",
         "each seed": " ".join(f"{ret:.1f}" for ret in returns),
         "random policy": f"{random_return(env):.1f}",
-        "minutes per run": f"{statistics.median(minutes):.1f}",
     }
 
 

@@ -42,13 +42,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "max_grad_norm": 1.0,
         },
-        # A short horizon: half a second of real time decides what a swing is worth.
+        # A short horizon: one swing takes about a second, and 1/(1 - gamma) = 20 steps are one.
         "Pendulum-v1": {
             "total_steps": 200_000,
             "num_envs": 4,
             "steps_per_epoch": 4096,
             "rollout_len": 1024,
-            "gamma": 0.9,
+            "gamma": 0.95,
             "pi_lr": 1e-3,
             "vf_lr": 1e-3,
             "lr_schedule": "linear",
