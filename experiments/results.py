@@ -14,9 +14,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gymnasium as gym
-
-from rlsuite.common.envs import make_env
+from rlsuite.common.envs import make_env, random_return
 from rlsuite.common.runs import read_config
 
 # algorithm, environment, number of seeds from 0
@@ -52,21 +50,6 @@ def train(task: tuple[str, str, int]) -> None:
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
-def random_return(env_id: str, episodes: int = 100) -> float:
-    """Mean return of uniformly random actions."""
-    env: gym.Env = make_env(env_id)
-    env.action_space.seed(0)
-    total = 0.0
-    for episode in range(episodes):
-        env.reset(seed=episode)
-        done = False
-        while not done:
-            _, rew, terminated, truncated, _ = env.step(env.action_space.sample())
-            total += float(rew)
-            done = terminated or truncated
-    return total / episodes
-
-
 def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
     """One line of the table, or nothing while a seed is missing."""
     runs = [run for run in (finished(algo, env, seed) for seed in range(seeds)) if run]
@@ -80,7 +63,7 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
         "return, mean of seeds": f"{statistics.mean(returns):.1f}",
         "worst seed": f"{min(returns):.1f}",
         "each seed": " ".join(f"{ret:.1f}" for ret in returns),
-        "random policy": f"{random_return(env):.1f}",
+        "random policy": f"{random_return(make_env(env)):.1f}",
     }
 
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import NonFiniteError, UserError
-from rlsuite.common.envs import Envs, Episode, episode_stats, evaluate, make_env, replay
+from rlsuite.common.envs import Envs, Episode, episode_stats, evaluate, make_env, random_return, replay
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
 torch.set_num_threads(1)
@@ -418,3 +418,9 @@ def test_replay_takes_the_actions_after_a_reset_with_the_seed():
     assert replay(env, Episode(17, actions, 0.75)) == 0.75
     assert env.seeds == [17]
     np.testing.assert_array_equal(env.actions, actions)
+
+
+def test_random_return_of_probes():
+    assert random_return(make_env("rlsuite/OneStep-v0"), episodes=3) == 1.0
+    assert random_return(make_env("rlsuite/ConstantReward-v0"), episodes=3) == 20.0
+    assert -1 < random_return(make_env("rlsuite/Context-v0"), episodes=50) < 1

@@ -26,6 +26,11 @@ pulls the policy towards whatever happened there last. The same number of sample
 episodes is closer to what the expectation in L_pi means. DQN reaches this with a replay memory, which an
 on-policy algorithm can't have.
 
+Why RMSprop. It divides each gradient by a running root mean square, so that the step size does not depend on the scale
+of the rewards, and it has no momentum: the next batch comes from a policy that has already moved. In A3C the threads
+share its statistics; with one optimiser there is nothing to share. Its ε, 1e-5, is large enough to matter where
+gradients are small.
+
 Pseudocode:
 
     repeat until total_steps:

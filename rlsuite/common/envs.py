@@ -14,13 +14,15 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlsuite.common import probes  # noqa: F401 - registers rlsuite/... environments
+from rlsuite.common import probes
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
 from rlsuite.common.checks import NonFiniteError, UserError, json_object
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
 EnvFn = Callable[[], gym.Env]
+
+probes.register()
 
 
 def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None) -> gym.Env:
@@ -224,11 +226,14 @@ class Envs:
 
 def episode_stats(returns: list[float], lengths: list[int], prefix: str = "") -> dict[str, float]:
     """Mean, standard deviation, maximum and minimum of returns, and the mean length; NaN without any episode."""
-    if not returns:
-        returns, lengths = [math.nan], [math.nan]  # type: ignore[list-item]
-    values = np.mean(returns), np.std(returns), np.max(returns), np.min(returns)
-    names = (f"{kind}{prefix}EpRet" for kind in ("Average", "Std", "Max", "Min"))
-    return {**dict(zip(names, map(float, values), strict=True)), f"{prefix}EpLen": float(np.mean(lengths))}
+    ret = np.array(returns or [math.nan])
+    return {
+        f"Average{prefix}EpRet": float(ret.mean()),
+        f"Std{prefix}EpRet": float(ret.std()),
+        f"Max{prefix}EpRet": float(ret.max()),
+        f"Min{prefix}EpRet": float(ret.min()),
+        f"{prefix}EpLen": float(np.mean(lengths)) if lengths else math.nan,
+    }
 
 
 def evaluate(
@@ -255,6 +260,20 @@ def evaluate(
         envs.step(choose(torch.as_tensor(obs, device=device)).cpu().numpy())
         obs = envs.obs
     return envs.returns, envs.lengths
+
+
+def random_return(env: gym.Env, episodes: int = 100) -> float:
+    """Mean undiscounted return of uniformly random actions: what any learning has to beat."""
+    env.action_space.seed(0)
+    total = 0.0
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        done = False
+        while not done:
+            _, rew, terminated, truncated, _ = env.step(env.action_space.sample())
+            total += float(rew)
+            done = terminated or truncated
+    return total / episodes
 
 
 def replay(env: gym.Env, episode: Episode) -> float:

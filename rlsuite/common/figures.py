@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -199,11 +199,16 @@ def _draw_curve(ax: "Axes", curve: Curve, k: int) -> None:
 
 def _visible(curve: Curve, column: str) -> Curve:
     """Fit a curve to the panel's axis: explained variance from -1 up, KL positive for its log scale."""
-    clip: Callable[[Array], Array]
     if column == "ExplainedVariance":
-        clip = lambda y: np.maximum(y, -1)  # noqa: E731
+
+        def clip(y: Array) -> Array:
+            return np.maximum(y, -1)
+
     elif column == "KL" and (curve.mean > 0).any():
-        clip = lambda y: np.where(y > 0, y, np.nan)  # noqa: E731
+
+        def clip(y: Array) -> Array:
+            return np.where(y > 0, y, np.nan)
+
     else:
         return curve
     mean, lo, hi = clip(curve.mean), clip(curve.lo), clip(curve.hi)

@@ -119,12 +119,9 @@ class Target(gym.Env):
         return np.ones(1, np.float32), -float((action[0] + 2) ** 2), True, False, {}
 
 
-for _name, _env, _limit in (
-    ("OneStep", OneStep, None),
-    ("ConstantReward", ConstantReward, 20),
-    ("DelayedReward", DelayedReward, None),
-    ("Context", Context, None),
-    ("Chain", Chain, 50),
-    ("Target", Target, None),
-):
-    gym.register(f"rlsuite/{_name}-v0", entry_point=f"{__name__}:{_env.__name__}", max_episode_steps=_limit)
+def register() -> None:
+    """Make the probes known to `gymnasium.make`, with their time limits in env steps."""
+    limits = {OneStep: None, ConstantReward: 20, DelayedReward: None, Context: None, Chain: 50, Target: None}
+    for env, limit in limits.items():
+        entry_point = f"{__name__}:{env.__name__}"
+        gym.register(f"rlsuite/{env.__name__}-v0", entry_point=entry_point, max_episode_steps=limit)
