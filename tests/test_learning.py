@@ -48,7 +48,10 @@ def test_one_step_value_is_its_reward(algo: ModuleType, tmp_path: Path) -> None:
 def test_constant_reward_value_is_the_geometric_series_in_spite_of_time_limits(
     algo: ModuleType, tmp_path: Path
 ) -> None:
-    ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 40_000, gamma=0.9, lr_schedule="linear")
+    # Unclipped: a clipped squared error has its minimum near the median of the targets, which hides a wrong fifth.
+    settings = {"rollout_len": 20, "steps_per_epoch": 1600, "max_grad_norm": float("inf"), "lr_schedule": "linear"}
+    settings |= {"minibatch_size": 80} if algo is ppo else {}
+    ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 48_000, gamma=0.9, **settings)
     assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.03)
 
 
