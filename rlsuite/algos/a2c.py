@@ -10,8 +10,8 @@ Key equations, in the names of the code (B samples of one rollout; log-probabili
 
     δ_t   = rew_t + gamma (1 - terminated_t) V(s_{t+1}) - V(s_t)
     adv_t = δ_t + gamma lam (1 - done_t) adv_{t+1},  0 after a rollout's end    (common/buffer.py, gae)
-    done_t = terminated_t or truncated_t
           = rew_t + gamma rew_{t+1} + ... + gamma^k V(s_{t+k}) - V(s_t)         for lam = 1, k steps before the end
+    done_t = terminated_t or truncated_t
     ret_t = adv_t + V(s_t)
     L_pi  = -E[ logp adv ]
     L_v   =  E[ (V(s) - ret)² ]
@@ -23,8 +23,8 @@ thousands. The first sample of a rollout looks rollout_len steps ahead, the last
 
 Why many environments. The states of one environment's consecutive steps are nearly the same, and a gradient from them
 pulls the policy towards whatever happened there last. The same number of samples from different moments of different
-episodes is closer to what the expectation in L_pi means. DQN reaches this with a replay memory, which an
-on-policy algorithm can't have.
+episodes is closer to what the expectation in L_pi means. Off-policy algorithms reach this with a replay memory, which
+an on-policy one can't have.
 
 Why RMSprop. It divides each gradient by a running root mean square, so that the step size does not depend on the scale
 of the rewards, and it has no momentum: the next batch comes from a policy that has already moved. In A3C the threads
@@ -48,8 +48,8 @@ RMSprop.
 Deviations from the paper: synchronous, as above; policy and value networks are separate and so are their optimisers;
 gradients are clipped to a norm, as all implementations do.
 
-What to look at. KL adds up many small steps: 0.1 per epoch is healthy here. GradNormPi far above max_grad_norm in every
-epoch: every step is clipped, and the learning rate is all that sets the step size. Entropy that does not fall while the
+What to look at. KL adds up many small steps: on CartPole half of the epochs lie between 0.0005 and 0.01. GradNormPi far
+above max_grad_norm in every epoch: every step is clipped, and only the learning rate sets the step size. Entropy that does not fall while the
 return stays flat: nothing is learned; one that is near 0 before the return has risen: raise ent_coef, or lower pi_lr.
 ExplainedVariance below 0 for long: the critic is worse than a constant, so that the advantages are noise: raise vf_lr,
 or collect longer rollouts.
