@@ -48,11 +48,11 @@ RMSprop.
 Deviations from the paper: synchronous, as above; policy and value networks are separate and so are their optimisers;
 gradients are clipped to a norm, as all implementations do.
 
-What to look at. KL adds up many small steps: on CartPole half of the epochs lie between 0.0005 and 0.01. GradNormPi far
-above max_grad_norm in every epoch: every step is clipped, and only the learning rate sets the step size. Entropy that does not fall while the
-return stays flat: nothing is learned; one that is near 0 before the return has risen: raise ent_coef, or lower pi_lr.
-ExplainedVariance below 0 for long: the critic is worse than a constant, so that the advantages are noise: raise vf_lr,
-or collect longer rollouts.
+What to look at. KL adds up many small steps: on CartPole half of the epochs lie between 0.0005 and 0.01. GradNormPi
+far above max_grad_norm in every epoch: every step is clipped, and only the learning rate sets the step size.
+Entropy that does not fall while the return stays flat: nothing is learned; one that is near 0 before the return has
+risen: raise ent_coef, or lower pi_lr. ExplainedVariance below 0 for long: the critic is worse than a constant, so
+that the advantages are noise: raise vf_lr, or collect longer rollouts.
 
 References:
     Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning": algorithm S3, section 4.

@@ -45,12 +45,11 @@ Deviations from the papers: advantages are standardised over the rollout, which 
 scale of the rewards; the discounted value is followed from undiscounted states, as all implementations do, so the
 gradient lacks a factor gamma^t; gradients are clipped to a norm.
 
-What to look at. KL is the size of the policy steps, and small here: on CartPole half of the epochs lie between 0.0001 and
-0.001. Far below that the policy stands still (raise pi_lr), above 0.1 one bad rollout can ruin it (lower pi_lr, or
-collect longer rollouts). Entropy that
-does not fall while the return stays flat: nothing is learned; one that is near 0 before the return has risen: raise
-ent_coef. ExplainedVariance below 0 for long: the critic is worse than a constant, so that the advantages are noise:
-raise vf_lr or train_v_iters, or normalise the observations.
+What to look at. KL is the size of the policy steps, and small here: on CartPole half of the epochs lie between
+0.0001 and 0.001. Far below that the policy stands still (raise pi_lr), above 0.1 one bad rollout can ruin it (lower
+pi_lr, or collect longer rollouts). Entropy that does not fall while the return stays flat: nothing is learned; one
+that is near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for long: the critic is worse
+than a constant, so that the advantages are noise: raise vf_lr or train_v_iters, or normalise the observations.
 
 References:
     Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
