@@ -37,6 +37,7 @@ setup(
         "numpy>=1.26",
         "matplotlib>=3.8",
         "safetensors>=0.4.3",
+        "psutil>=5.9",
         "tyro>=0.9",
         "rich>=13",
     ],

@@ -58,6 +58,21 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ent_coef": (_non_negative, "0 or more"),
     "max_grad_norm": (_positive, "above 0 (inf switches clipping off)"),
     "hidden_sizes": (lambda x: all(h >= 1 for h in x), "layer widths of at least 1"),
+    "q_lr": (_non_negative, "a learning rate of 0 or more"),
+    "buffer_size": (_natural, "at least 1 transition"),
+    "batch_size": (_natural, "at least 1 transition"),
+    "start_steps": (_non_negative, "0 env steps or more"),
+    "update_after": (_non_negative, "0 env steps or more"),
+    "update_every": (_natural, "at least 1 env step"),
+    "gradient_steps": (_natural, "at least 1 gradient step"),
+    "target_every": (_natural, "at least 1 env step"),
+    "polyak": (_unit, "between 0 (copy) and 1 (never change the target)"),
+    "epsilon_start": (_unit, "a probability between 0 and 1"),
+    "epsilon_end": (_unit, "a probability between 0 and 1"),
+    "epsilon_share": (_unit, "a share of total_steps between 0 and 1"),
+    "act_noise": (_positive, "above 0: without noise the actions explore nothing"),
+    "noise_corr": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+    "num_test_episodes": (_non_negative, "0 or more"),
     "torch_threads": (lambda x: 1 <= x <= 1024, "from 1 to 1024"),
 }
 
@@ -89,6 +104,8 @@ def check_config(config: Any) -> None:
         )
     if hasattr(config, "rollout_len"):
         _check_rollouts(config)
+    if hasattr(config, "buffer_size"):
+        _check_replay(config)
 
 
 def _check_rollouts(config: Any) -> None:
@@ -106,6 +123,26 @@ def _check_rollouts(config: Any) -> None:
         raise UserError(
             f"--minibatch-size {minibatch} does not divide the {rollout} samples of a rollout "
             f"(--rollout-len x --num-envs); try {fitting}"
+        )
+
+
+def _check_replay(config: Any) -> None:
+    """Refuse a budget that trains nothing, and a buffer that holds no batch."""
+    if config.steps_per_epoch % config.num_envs:
+        raise UserError(
+            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --num-envs {config.num_envs}, which step "
+            f"together; try {max(1, round(config.steps_per_epoch / config.num_envs)) * config.num_envs}"
+        )
+    if config.buffer_size < max(config.batch_size, config.num_envs):
+        raise UserError(
+            f"--buffer-size {config.buffer_size} is smaller than a batch (--batch-size {config.batch_size}) or a step "
+            f"of all environments (--num-envs {config.num_envs}); it should be many times as large, such as 100000"
+        )
+    first_update = -(-max(config.update_after, 1) // config.update_every) * config.update_every
+    if config.total_steps < first_update:
+        raise UserError(
+            f"--total-steps {config.total_steps} ends before the first update, at env step {first_update} "
+            f"(--update-after {config.update_after}, --update-every {config.update_every}): nothing would be trained"
         )
 
 

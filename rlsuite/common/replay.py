@@ -1,0 +1,179 @@
+"""Storage for off-policy data: the last transitions, drawn from uniformly.
+
+shape letters: B samples, N environments
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlsuite.common.buffer import storage_dtype, to_tensor
+from rlsuite.common.checks import UserError
+
+
+class Transitions(NamedTuple):
+    """A batch of transitions, in no order."""
+
+    obs: Tensor
+    """(B, *obs_shape)"""
+    act: Tensor
+    """(B,) int64 or (B, d) float32"""
+    rew: Tensor
+    """(B,) float32"""
+    next_obs: Tensor
+    """what the step led to, also at the end of an episode (B, *obs_shape)"""
+    terminated: Tensor
+    """(B,) bool; false at a time limit, after which the future still has a value"""
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions of N environments that step together.
+
+    Slots form a ring in the order of time; step t of environment n lies in slot (t N + n) mod slots. Each observation
+    is stored once: what a step led to is the observation N slots later. Only where an episode ended another one begins
+    there, so that the last observation of each episode is kept aside, in a second ring that grows as it has to.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        obs_space: spaces.Space[Any],
+        act_space: spaces.Space[Any],
+        rng: np.random.Generator,
+    ) -> None:
+        """Reserve the memory.
+
+        Args:
+            capacity: transitions, rounded down to a multiple of num_envs.
+            num_envs: N.
+            obs_space: bytes are stored as uint8, other integers as int64, floats as float32.
+            act_space: likewise.
+            rng: draws the samples.
+
+        Raises:
+            UserError: it would take more memory than the machine has free.
+        """
+        check_memory(capacity, num_envs, obs_space, act_space)
+        self.num_envs, self.rng = num_envs, rng
+        # One row of N more than transitions: the newest ones also need the observation that follows.
+        self.slots = (capacity // num_envs + 1) * num_envs
+        obs_shape, obs_dtype = obs_space.shape or (), storage_dtype(obs_space)
+        act_shape = () if isinstance(act_space, spaces.Discrete) else (math.prod(act_space.shape or ()),)
+        self.obs = np.zeros((self.slots, *obs_shape), obs_dtype)
+        self.act = np.zeros((self.slots, *act_shape), storage_dtype(act_space))
+        self.rew = np.zeros(self.slots, np.float32)
+        self.terminated = np.zeros(self.slots, np.bool_)
+        # The how manieth end of an episode this is, and -1 where none ended; its observation is final[end mod len].
+        self.end = np.full(self.slots, -1, np.int32)
+        self.final = np.zeros((16, *obs_shape), obs_dtype)
+        self.ends = self.held_ends = 0  # ends of episodes: ever seen, and still in the buffer
+        self.pos = 0  # the slot of the next transition
+        self.count = 0  # transitions held
+
+    def __len__(self) -> int:
+        """Transitions held."""
+        return self.count
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays, in bytes."""
+        return sum(a.nbytes for a in (self.obs, self.act, self.rew, self.terminated, self.end, self.final))
+
+    def store(
+        self,
+        obs: NDArray[Any],
+        act: NDArray[Any],
+        rew: NDArray[np.float64],
+        next_obs: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+    ) -> None:
+        """Append one step of all environments, over the oldest one if the buffer is full.
+
+        Args:
+            obs: what was acted on (N, *obs_shape).
+            act: (N,) int64 or (N, d) float32, as the environment took them.
+            rew: (N,).
+            next_obs: what the step led to (N, *obs_shape), also at the end of an episode.
+            terminated: (N,) bool.
+            truncated: (N,) bool.
+        """
+        row = slice(self.pos, self.pos + self.num_envs)
+        if self.count + self.num_envs == self.slots:  # the oldest transitions leave; their obs is the row after this
+            oldest = (self.pos + self.num_envs) % self.slots
+            self.held_ends -= int(np.count_nonzero(self.end[oldest : oldest + self.num_envs] >= 0))
+        else:
+            self.count += self.num_envs
+        self.obs[row], self.act[row], self.rew[row], self.terminated[row] = obs, act, rew, terminated
+        self.end[row] = -1
+        done = terminated | truncated
+        if done.any():
+            self._keep_final(np.flatnonzero(done), next_obs)
+        self.pos = (self.pos + self.num_envs) % self.slots
+        self.obs[self.pos : self.pos + self.num_envs] = next_obs
+
+    def _keep_final(self, which: NDArray[np.int64], next_obs: NDArray[Any]) -> None:
+        """Keep the last observations of the episodes that have just ended in the environments `which`."""
+        if self.held_ends + len(which) > len(self.final):
+            held = np.arange(self.ends - self.held_ends, self.ends)
+            larger = np.zeros((2 * (len(self.final) + len(which)), *self.final.shape[1:]), self.final.dtype)
+            larger[held % len(larger)] = self.final[held % len(self.final)]
+            self.final = larger
+        numbers = self.ends + np.arange(len(which))
+        self.final[numbers % len(self.final)] = next_obs[which]
+        self.end[self.pos + which] = numbers
+        self.ends += len(which)
+        self.held_ends += len(which)
+
+    def sample(self, batch_size: int, device: torch.device) -> Transitions:
+        """Draw transitions uniformly, with replacement, from all that are held.
+
+        Args:
+            batch_size: B.
+            device: where the tensors are wanted.
+        """
+        age = self.rng.integers(1, self.count + 1, batch_size)  # 1 is the newest
+        i = (self.pos - age) % self.slots
+        next_obs = self.obs[(i + self.num_envs) % self.slots]
+        end = self.end[i]
+        if end.max() >= 0:
+            ended = np.flatnonzero(end >= 0)
+            next_obs[ended] = self.final[end[ended] % len(self.final)]
+        arrays = self.obs[i], self.act[i], self.rew[i], next_obs, self.terminated[i]
+        return Transitions(*(to_tensor(a, device) for a in arrays))
+
+
+def check_memory(
+    capacity: int, num_envs: int, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]
+) -> tuple[int, int]:
+    """How much memory a replay buffer takes, before it takes it.
+
+    Args:
+        capacity: transitions.
+        num_envs: N.
+        obs_space: of the environment.
+        act_space: of the environment.
+
+    Returns:
+        Bytes of the buffer, and of one observation, which it takes once more for each end of an episode that it holds.
+
+    Raises:
+        UserError: the machine has not so much memory free.
+    """
+    obs_bytes = math.prod(obs_space.shape or ()) * np.dtype(storage_dtype(obs_space)).itemsize
+    act_bytes = math.prod(act_space.shape or ()) * np.dtype(storage_dtype(act_space)).itemsize
+    wanted = (capacity // num_envs + 1) * num_envs * (obs_bytes + act_bytes + 4 + 1 + 4)
+    free = psutil.virtual_memory().available
+    if wanted > free:
+        raise UserError(
+            f"--buffer-size {capacity} would take {wanted / 1e9:,.1f} GB, and this machine has {free / 1e9:,.1f} GB of "
+            f"memory free; at most {int(capacity * free / wanted * 0.8):,} transitions leave room for the rest"
+        )
+    return wanted, obs_bytes
