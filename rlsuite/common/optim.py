@@ -83,6 +83,17 @@ def rmsprop(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> 
     )
 
 
+def flatten(module: nn.Module) -> Tensor:
+    """Move the parameters of a module into one flat vector (P,), of which each becomes a view; return the vector."""
+    params = list(module.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in params])
+    end = 0
+    for p in params:
+        start, end = end, end + p.numel()
+        p.data = flat[start:end].view_as(p)
+    return flat
+
+
 class FlatOptimizer:
     """Gradient steps on the parameters of a module, which live in one flat vector.
 
@@ -110,12 +121,12 @@ class FlatOptimizer:
         self.lr = 0.0
         self.steps = 0
         self.state: dict[str, Tensor] = {}
-        self.flat = torch.cat([p.detach().reshape(-1) for p in params])
+        self.flat = flatten(module)
         self.grad = torch.zeros_like(self.flat)
+        self.params = params
         end = 0
         for p in params:
             start, end = end, end + p.numel()
-            p.data = self.flat[start:end].view_as(p)
             p.grad = self.grad[start:end].view_as(p)
 
     def step(self, loss: Tensor) -> float:
@@ -128,7 +139,8 @@ class FlatOptimizer:
             NonFiniteError: the loss or its gradient is NaN or infinite; the parameters are left as they were.
         """
         self.grad.zero_()
-        torch.autograd.backward(loss)
+        # Only these parameters: a policy's loss may run through a critic, which it must not train.
+        torch.autograd.backward(loss, inputs=self.params)
         norm, value = float(self.grad.norm()), loss.item()
         if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(
