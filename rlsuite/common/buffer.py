@@ -1,9 +1,10 @@
-"""Storage for on-policy data, and the two recursions over it: advantages and returns.
+"""Storage for the data of one epoch, and the two recursions over it: advantages and returns.
 
 shape letters: T time steps, N environments, B = T·N samples; everything is time-major (T, N)
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +105,11 @@ class Batch(NamedTuple):
 
 
 class RolloutBuffer:
-    """One epoch of on-policy data: one or several rollouts of all environments."""
+    """One epoch of data of all environments: one or several rollouts.
+
+    On-policy algorithms train on it. Off-policy algorithms train on a `ReplayBuffer`, and keep the epoch's new data
+    here for its diagnostics.
+    """
 
     def __init__(
         self,
@@ -144,6 +149,8 @@ class RolloutBuffer:
         next_obs: NDArray[Any],
         terminated: BoolArray,
         truncated: BoolArray,
+        val: FloatArray | None = None,
+        entropy: float = math.nan,
     ) -> None:
         """Append one step of all environments.
 
@@ -154,10 +161,14 @@ class RolloutBuffer:
             next_obs: what the step led to (N, *obs_shape), also at the end of an episode.
             terminated: (N,) bool.
             truncated: (N,) bool.
+            val: Q(s, a) (N,) float32 at collection; on-policy values are filled in by `finish_rollout`.
+            entropy: of the behaviour policy, nats; likewise.
         """
         t = self.t
         self.obs[t], self.act[t], self.rew[t] = obs, act, rew
         self.terminated[t], self.truncated[t] = terminated, truncated
+        if val is not None:
+            self.val[t], self.entropy[t] = val, entropy
         if truncated.any():
             self.final += [(t, n, next_obs[n]) for n in map(int, np.flatnonzero(truncated))]
         self.t += 1
@@ -213,6 +224,26 @@ class RolloutBuffer:
         self.start = self.t
         flat_adv, flat_ret = (to_tensor(a.reshape(-1), device) for a in (adv, adv + val))
         return Batch(x, flat_act, flat_adv, flat_ret, logp, pi)
+
+    def probe(self, device: torch.device, most: int = 2048) -> tuple[Tensor, Tensor]:
+        """Observations (B, *obs_shape) and the actions taken there, of at most `most` evenly spaced samples."""
+        act = self.act[: self.t].reshape(-1, *self.act.shape[2:])
+        pick = np.linspace(0, len(act) - 1, min(len(act), most)).astype(np.int64)
+        return to_tensor(self.states()[pick], device), to_tensor(act[pick], device)
+
+    def bootstrap(self, value: Callable[[Tensor], Tensor], last_obs: NDArray[Any], device: torch.device) -> None:
+        """Fill in the values of the states after which nothing more was observed.
+
+        Args:
+            value: observations (B, *obs_shape) -> V(s) (B,).
+            last_obs: (N, *obs_shape), the observation after the last step.
+            device: of the value function.
+        """
+        ahead = np.concatenate([last_obs, [o for _, _, o in self.final]]) if self.final else last_obs
+        ahead_val = value(to_tensor(ahead, device)).cpu().numpy()
+        self.boot[self.t - 1] = ahead_val[: len(last_obs)]
+        for (t, n, _), v in zip(self.final, ahead_val[len(last_obs) :], strict=True):
+            self.boot[t, n] = v
 
 
 def plan_epochs(total_steps: int, num_envs: int, steps_per_epoch: int, rollout_len: int) -> Iterator[list[int]]:

@@ -71,6 +71,52 @@ def gaussian_kl(mu_p: Tensor, log_std_p: Tensor, mu_q: Tensor, log_std_q: Tensor
     return (log_std_q - log_std_p + 0.5 * (var_ratio + shift - 1)).sum(-1)
 
 
+def greedy_entropy(epsilon: float, n: int) -> float:
+    """Entropy of an ε-greedy policy over n actions; it depends on ε alone.
+
+        H = -g ln g - (n-1) o ln o,   g = 1 - ε + ε/n (the greedy action),   o = ε/n (each other one)
+
+    Returns:
+        Nats; 0 for ε = 0 or a single action.
+    """
+    g, o = 1 - epsilon + epsilon / n, epsilon / n
+    return -g * math.log(g) - ((n - 1) * o * math.log(o) if o > 0 and n > 1 else 0.0)
+
+
+def greedy_kl(flips: float, epsilon: float, n: int) -> float:
+    """Mean KL of two ε-greedy policies over n actions whose greedy actions differ in a share `flips` of the states.
+
+        KL = flips (g - o) ln(g/o),   g = 1 - ε + ε/n,   o = ε/n,   ε floored at 0.01, without which it is infinite
+
+    Returns:
+        Nats.
+    """
+    epsilon = max(epsilon, 0.01)
+    g, o = 1 - epsilon + epsilon / n, epsilon / n
+    return flips * (g - o) * math.log(g / o)
+
+
+def noise_entropy(std: FloatArray) -> float:
+    """Entropy of Gaussian exploration noise: Σᵢ ½ ln(2πe σᵢ²), σ (d,) in environment units. Nats."""
+    return float(np.sum(0.5 * np.log(2 * np.pi * np.e * np.square(std, dtype=np.float64))))
+
+
+def noise_kl(mu_p: Tensor, mu_q: Tensor, std: Tensor) -> Tensor:
+    """KL of two Gaussians with the same σ: how many noise widths the mean has moved, squared and halved.
+
+        KL = Σᵢ (μᵢ - μ'ᵢ)² / (2σᵢ²)
+
+    Args:
+        mu_p: μ (B, d) float32.
+        mu_q: μ' (B, d) float32.
+        std: σ (d,) float32.
+
+    Returns:
+        (B,) float32, nats.
+    """
+    return (0.5 * ((mu_p - mu_q) / std).square()).sum(-1)
+
+
 def explained_variance(val: FloatArray, ret: FloatArray) -> float:
     """How much of the returns' variance the critic predicts.
 

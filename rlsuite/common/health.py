@@ -1,8 +1,13 @@
 """The columns that algorithms have in common, put together once per epoch."""
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, discounted_returns, to_tensor
@@ -13,21 +18,25 @@ from rlsuite.common.diagnostics import (
     state_entropy,
     update_ratio,
 )
+from rlsuite.common.normalize import ObsEncoder
+from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
 
 
 class Averages:
     """Means of numbers over the gradient steps of an epoch, weighted by the samples behind each."""
 
-    def __init__(self) -> None:
-        """Nothing counted yet."""
-        self.sums: dict[str, float] = {}
-        self.weights: dict[str, float] = {}
+    def __init__(self, *names: str) -> None:
+        """Nothing counted yet; the mean of each of `names` is NaN until something is."""
+        self.sums = dict.fromkeys(names, math.nan)
+        self.weights = dict.fromkeys(names, 0.0)
+        self.tensors: dict[str, list[Tensor]] = {}
 
     def add(self, weight: float = 1, **values: float) -> None:
         """Count each value with the weight."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + weight * value
-            self.weights[name] = self.weights.get(name, 0.0) + weight
+            counted = self.weights.get(name, 0.0)
+            self.sums[name] = (self.sums[name] if counted else 0.0) + weight * value
+            self.weights[name] = counted + weight
 
     def add_max(self, **values: float) -> None:
         """Keep the largest of each value instead of the mean."""
@@ -36,13 +45,63 @@ class Averages:
 
     def means(self) -> dict[str, float]:
         """Every name with its mean."""
-        return {name: self.sums[name] / self.weights[name] for name in self.sums}
+        return {name: self.sums[name] / (self.weights[name] or 1.0) for name in self.sums}
+
+    def keep(self, **tensors: Tensor) -> None:
+        """Keep tensors (B,) of each gradient step whole, for what no mean can tell."""
+        for name, tensor in tensors.items():
+            self.tensors.setdefault(name, []).append(tensor.detach())
+
+    def kept(self, name: str) -> NDArray[np.float32]:
+        """All values kept under a name, in one array."""
+        values = self.tensors.get(name)
+        return torch.cat(values).cpu().numpy() if values else np.zeros(0, np.float32)
 
 
 @torch.no_grad()
 def exact_kl(ac: ActorCritic, batch: Batch) -> float:
     """Mean KL(π_old ‖ π) over a rollout, π_old the policy that collected it and π the present one, nats."""
     return float(batch.pi.kl(ac.pi(batch.x)).mean())
+
+
+def common_health(
+    buf: RolloutBuffer, encode: ObsEncoder, act_space: spaces.Space[Any], gamma: float
+) -> dict[str, float]:
+    """The columns that every algorithm shares, over all states of an epoch.
+
+    Args:
+        buf: the epoch's data, with values at collection and, where nothing more was observed, bootstrap values.
+        encode: the encoder, whose statistics standardise the observations.
+        act_space: of the environment.
+        gamma: discount γ.
+
+    Returns:
+        Column name to value; each is defined in README.md.
+    """
+    rows = slice(0, buf.t)
+    val = buf.val[rows]
+    ret = discounted_returns(buf.rew[rows], buf.boot[rows], buf.terminated[rows], buf.truncated[rows], gamma)
+    obs = buf.states()
+    act = buf.act[rows].reshape(len(obs), -1)
+    if isinstance(act_space, spaces.Box):
+        action_entropy = continuous_action_entropy(act, act_space.low.reshape(-1), act_space.high.reshape(-1))
+    else:
+        assert isinstance(act_space, spaces.Discrete)
+        action_entropy = discrete_action_entropy(act, int(act_space.n))
+    return {
+        "Entropy": float(buf.entropy[rows].mean(dtype=np.float64)),
+        "ActionEntropy": action_entropy,
+        "ExplainedVariance": explained_variance(val, ret),
+        "StateEntropy": (
+            discrete_action_entropy(obs - encode.start, encode.features)
+            if encode.discrete
+            else state_entropy(encode.standardized(obs))
+        ),
+        "ValueMean": float(val.mean(dtype=np.float64)),
+        "ValueStd": float(val.std(dtype=np.float64)),
+        "ReturnMean": float(ret.mean(dtype=np.float64)),
+        "ValueBias": float((val - ret).mean(dtype=np.float64)),
+    }
 
 
 @torch.no_grad()
@@ -58,37 +117,41 @@ def on_policy_health(before: ActorCritic, after: ActorCritic, buf: RolloutBuffer
     Returns:
         Column name to value; each is defined in README.md.
     """
-    rows = slice(0, buf.t)
-    val = buf.val[rows]
-    ret = discounted_returns(buf.rew[rows], buf.boot[rows], buf.terminated[rows], buf.truncated[rows], gamma)
-    obs = buf.states()
-    x = to_tensor(obs, next(after.parameters()).device)
+    x = to_tensor(buf.states(), next(after.parameters()).device)
     old, new = before.pi(before.encode(x)), after.pi(after.encode(x))
-    act = buf.act[rows].reshape(len(obs), -1)
-    act_space, obs_space = after.act_space, after.obs_space
-    if isinstance(act_space, spaces.Box):
-        action_entropy = continuous_action_entropy(act, act_space.low.reshape(-1), act_space.high.reshape(-1))
-    else:
-        assert isinstance(act_space, spaces.Discrete)
-        action_entropy = discrete_action_entropy(act, int(act_space.n))
     health = {
-        "Entropy": float(buf.entropy[rows].mean(dtype=np.float64)),
-        "ActionEntropy": action_entropy,
+        **common_health(buf, after.encode, after.act_space, gamma),
         "KL": float(old.kl(new).cpu().double().mean()),
-        "ExplainedVariance": explained_variance(val, ret),
-        "StateEntropy": (
-            discrete_action_entropy(obs - obs_space.start, int(obs_space.n))
-            if isinstance(obs_space, spaces.Discrete)
-            else state_entropy(after.encode.standardized(obs))
-        ),
         "UpdateRatioPi": update_ratio(before.pi, after.pi),
         "UpdateRatioV": update_ratio(before.v, after.v),
-        "ValueMean": float(val.mean(dtype=np.float64)),
-        "ValueStd": float(val.std(dtype=np.float64)),
-        "ReturnMean": float(ret.mean(dtype=np.float64)),
-        "ValueBias": float((val - ret).mean(dtype=np.float64)),
-        "AdvStd": float(buf.adv[rows].std(dtype=np.float64)),
+        "AdvStd": float(buf.adv[: buf.t].std(dtype=np.float64)),
     }
     if hasattr(new, "log_std"):
         health["LogStd"] = float(old.log_std.mean())
     return health
+
+
+def off_policy_health(
+    ac: QNetwork | DeterministicActorCritic, buf: RolloutBuffer, last_obs: NDArray[Any], gamma: float, stats: Averages
+) -> dict[str, float]:
+    """The columns that every off-policy algorithm shares.
+
+    Args:
+        ac: the networks after the epoch's last gradient step; they bootstrap the returns of unfinished episodes.
+        buf: the epoch's new data, with Q(s, a) of the actions taken, at collection.
+        last_obs: (N, *obs_shape), the observation after the epoch's last step.
+        gamma: discount γ.
+        stats: with "q" and "target" of all minibatches kept.
+
+    Returns:
+        Column name to value; each is defined in README.md. Those of minibatches are NaN if there was no gradient step.
+    """
+    buf.bootstrap(ac.value, last_obs, next(ac.parameters()).device)
+    q, target = stats.kept("q"), stats.kept("target")
+    health = common_health(buf, ac.encode, ac.act_space, gamma)
+    return {
+        **health,
+        "QVals": health["ValueMean"],
+        "ExplainedVarianceTD": explained_variance(q, target) if len(q) else math.nan,
+        "TDError": float(np.abs(target - q).mean(dtype=np.float64)) if len(q) else math.nan,
+    }
