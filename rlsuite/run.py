@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import itertools
 import os
 import re
@@ -190,16 +191,20 @@ def run(argv: Sequence[str]) -> int:
 
 def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str) -> int:
     """Train every run of a grid, one after the other; a run that fails with a NaN does not stop the others."""
-    from rlsuite.common.actor_critic import ActorCritic
     from rlsuite.common.checks import check_config
     from rlsuite.common.envs import make_env
     from rlsuite.common.logger import Logger
+    from rlsuite.common.replay import check_memory
 
     # All of the grid before the first run: its end may be hours away.
+    network = inspect.signature(module.train).parameters["actor_critic"].default
     for _, settings in runs:
-        check_config(settings.config)
-        env = make_env(settings.config.env, settings.config.env_kwargs)
-        ActorCritic(env.observation_space, env.action_space)
+        config = settings.config
+        check_config(config)
+        env = make_env(config.env, config.env_kwargs)
+        network(env.observation_space, env.action_space)
+        if hasattr(config, "buffer_size"):
+            check_memory(config.buffer_size, config.num_envs, env.observation_space, env.action_space)
         env.close()
         if settings.launch.test_episodes < 0:
             raise UserError(f"--test-episodes is {settings.launch.test_episodes}, but must be 0 or more")

@@ -320,7 +320,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "env unknown": (lambda run: edit(run, env="NoSuch-v1"), "NoSuch"),
     "env a number": (lambda run: edit(run, env=3), "env"),
     "env_kwargs garbage": (lambda run: edit(run, env_kwargs="{"), "--env-kwargs must be a JSON object"),
-    "own network": (lambda run: edit(run, custom_network=True), "network class of its own"),
+    "own network": (lambda run: edit(run, network="mine.Wide"), "network class of its own"),
     "own environment": (lambda run: edit(run, custom_env=True), "environment function"),
 }
 

@@ -220,10 +220,10 @@ def test_weights_that_do_not_fit_config_json_are_user_errors(run, changes):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("flag", ["custom_network", "custom_env"])
-def test_a_policy_of_the_users_own_making_is_refused(run, flag):
+@pytest.mark.parametrize("own", [{"network": "mine.Wide"}, {"custom_env": True}])
+def test_a_policy_of_the_users_own_making_is_refused(run, own):
     save(run, network())
-    configure(run, **{flag: True})
+    configure(run, **own)
     with pytest.raises(UserError, match="was trained"):
         load_policy(run)
 

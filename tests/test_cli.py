@@ -75,7 +75,8 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     config = json.loads((run / "config.json").read_text())
     assert {name: config[name] for name in settings} == settings
     assert config["algo"] == algo
-    assert config["custom_env"] is config["custom_network"] is False
+    assert config["custom_env"] is False
+    assert config["network"] == "rlsuite.common.actor_critic.ActorCritic"
     assert config["command"].startswith(f"python -m rlsuite.run {algo} --env {env} ")
     assert "--note 'does it run?'" in config["command"]
     assert set(config["versions"]) >= {"python", "torch", "numpy", "gymnasium"}

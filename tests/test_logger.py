@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from rlsuite.algos import ppo
+from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import UserError
 from rlsuite.common.logger import Logger
 
@@ -16,7 +17,7 @@ def test_tensorboard_gets_every_finite_number_at_its_env_step(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = Logger(data_dir=tmp_path, tensorboard=True, quiet=True)
-    logger.start("ppo", CONFIG)
+    logger.start("ppo", CONFIG, ActorCritic)
     for steps, ret in ((100, math.nan), (200, 7.0)):
         logger.log_epoch({"Epoch": steps // 100, "AverageEpRet": ret, "KL": 0.5, "TotalEnvInteracts": steps})
     logger.close()
@@ -29,13 +30,13 @@ def test_tensorboard_gets_every_finite_number_at_its_env_step(tmp_path):
 def test_tensorboard_that_is_not_installed_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"rlsuite\[tensorboard\]"):
-        Logger(data_dir=tmp_path, tensorboard=True).start("ppo", CONFIG)
+        Logger(data_dir=tmp_path, tensorboard=True).start("ppo", CONFIG, ActorCritic)
     assert not list(tmp_path.iterdir())
 
 
 def test_columns_must_not_change_within_a_run(tmp_path):
     logger = Logger(data_dir=tmp_path, quiet=True)
-    logger.start("ppo", CONFIG)
+    logger.start("ppo", CONFIG, ActorCritic)
     logger.log_epoch({"Epoch": 1, "TotalEnvInteracts": 1})
     with pytest.raises(AssertionError, match="KL"):
         logger.log_epoch({"Epoch": 2, "TotalEnvInteracts": 2, "KL": 0.0})
@@ -44,7 +45,7 @@ def test_columns_must_not_change_within_a_run(tmp_path):
 
 def test_a_row_can_be_read_as_soon_as_it_is_logged(tmp_path):
     logger = Logger(data_dir=tmp_path, quiet=True)
-    logger.start("ppo", CONFIG)
+    logger.start("ppo", CONFIG, ActorCritic)
     logger.log_epoch({"Epoch": 1, "TotalEnvInteracts": 1})
     header, row = (logger.run_dir / "progress.txt").read_text().splitlines()
     logger.close()

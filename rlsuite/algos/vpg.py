@@ -212,7 +212,7 @@ def train(
     obs = envs.reset()
 
     logger = logger or Logger()
-    run_dir = logger.start("vpg", config, custom_env=env_fn is not None, custom_network=actor_critic is not ActorCritic)
+    run_dir = logger.start("vpg", config, network=actor_critic, custom_env=env_fn is not None)
     last_epoch = -(-config.total_steps // config.steps_per_epoch)
     epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.rollout_len)
     with closing(envs), closing(logger):

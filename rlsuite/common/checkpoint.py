@@ -1,5 +1,6 @@
 """Saving and loading policies, snapshots and episodes: safetensors and JSON, which hold no code."""
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -15,10 +16,12 @@ from torch import nn
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import UserError
-from rlsuite.common.envs import Episode, make_env
+from rlsuite.common.envs import Episode, Policy, make_env
+from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
 from rlsuite.common.runs import read_config
 
 MAX_SNAPSHOT_STATES = 2048
+NETWORKS = {f"{c.__module__}.{c.__qualname__}": c for c in (ActorCritic, QNetwork, DeterministicActorCritic)}
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -135,7 +138,7 @@ def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
     return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
 
 
-def load_policy(run_dir: Path, env: gym.Env | None = None) -> ActorCritic:
+def load_policy(run_dir: Path, env: gym.Env | None = None) -> Policy:
     """The run's network with its last saved weights.
 
     Args:
@@ -160,7 +163,7 @@ def snapshot_epochs(run_dir: Path) -> list[int]:
     return saved_epochs(run_dir, "snapshots")
 
 
-def load_snapshot(run_dir: Path, epoch: int) -> tuple[ActorCritic, NDArray[Any]]:
+def load_snapshot(run_dir: Path, epoch: int) -> tuple[Policy, NDArray[Any]]:
     """The network of an epoch and the states (K, *obs_shape) that it visited.
 
     Raises:
@@ -174,21 +177,19 @@ def load_snapshot(run_dir: Path, epoch: int) -> tuple[ActorCritic, NDArray[Any]]
     return _build(run_dir, weights), arrays["obs"]
 
 
-def _build(run_dir: Path, weights: dict[str, NDArray[Any]], env: gym.Env | None = None) -> ActorCritic:
+def _build(run_dir: Path, weights: dict[str, NDArray[Any]], env: gym.Env | None = None) -> Policy:
     config = read_config(run_dir)
-    if config.get("custom_network"):
+    network = NETWORKS.get(str(config.get("network", next(iter(NETWORKS)))))
+    if network is None:
         raise UserError(f"{run_dir} was trained with a network class of its own; load its weights in Python")
     own_env = run_env(config) if env is None else None
     env = env or own_env
     assert env is not None
     try:
-        ac = ActorCritic(
-            env.observation_space,
-            env.action_space,
-            tuple(config["hidden_sizes"]),
-            config["activation"],
-            config["normalize_obs"],
-        )
+        takes = inspect.signature(network).parameters
+        settings = {name: value for name, value in config.items() if name in takes}
+        settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
+        ac = network(env.observation_space, env.action_space, **settings)
         ac.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]

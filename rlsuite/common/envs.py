@@ -18,9 +18,11 @@ from rlsuite.common import probes
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
 from rlsuite.common.checks import NonFiniteError, UserError, json_object
+from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
 EnvFn = Callable[[], gym.Env]
+Policy = ActorCritic | QNetwork | DeterministicActorCritic
 
 probes.register()
 
@@ -164,6 +166,10 @@ class Envs:
                 self.obs[n] = self._reset(n)
         return next_obs, rew, terminated, truncated
 
+    def passed(self, every: int) -> int:
+        """How many multiples of `every` env steps the last step has reached: what is due, whatever num_envs is."""
+        return self.total_steps // every - (self.total_steps - len(self.envs)) // every
+
     def _to_env(self, act: NDArray[Any]) -> NDArray[Any]:
         """Actions as the environments take them: (N,) shifted to start, or (N, *act_shape) within the bounds."""
         if isinstance(self.act_space, spaces.Discrete):
@@ -237,12 +243,12 @@ def episode_stats(returns: list[float], lengths: list[int], prefix: str = "") ->
 
 
 def evaluate(
-    ac: ActorCritic, env: gym.Env, episodes: int, seed: int, deterministic: bool = True
+    ac: Policy, env: gym.Env, episodes: int, seed: int, deterministic: bool = True
 ) -> tuple[list[float], list[int]]:
     """Run whole episodes with a policy that does not learn.
 
     Args:
-        ac: acts by `mode` or `act`.
+        ac: acts by `mode`, or by `act` where its policy is stochastic.
         env: one environment, not closed here.
         episodes: how many.
         seed: of the test episodes, which are drawn apart from those of training.
@@ -253,7 +259,9 @@ def evaluate(
         within 100,000 steps.
     """
     device = next(ac.parameters()).device
-    choose = ac.mode if deterministic else ac.act
+    if not deterministic and not isinstance(ac, ActorCritic):
+        raise UserError("this policy is deterministic, it can't be sampled from: leave out --stochastic")
+    choose = ac.mode if deterministic or not isinstance(ac, ActorCritic) else ac.act
     envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
     obs = envs.reset()
     while len(envs.returns) < episodes and envs.ep_len[0] < 100_000:

@@ -59,12 +59,13 @@ class Logger:
         self._events: Any = None
         self.tensorboard = tensorboard
 
-    def start(self, algo: str, config: Any, **facts: Any) -> Path:
+    def start(self, algo: str, config: Any, network: type, **facts: Any) -> Path:
         """Create the run directory and write config.json.
 
         Args:
             algo: the algorithm's name.
             config: its `Config`, with at least `env`, `seed` and `total_steps`.
+            network: the class of its networks.
             facts: further entries of config.json.
 
         Returns:
@@ -83,7 +84,8 @@ class Logger:
                 raise UserError('--tensorboard needs a missing package: pip install "rlsuite[tensorboard]"') from error
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}
-        about = {"command": self.command, "versions": _versions(), "git_commit": _git_commit(), **facts}
+        about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
+        about |= {"command": self.command, "versions": _versions(), "git_commit": _git_commit()}
         try:
             self.run_dir = _new_directory(self.data_dir / self.exp_name, f"{stamp}_s{config.seed}")
             text = json.dumps({**settings, **about}, indent=2, default=str)
@@ -101,6 +103,11 @@ class Logger:
             if sys.stdout.isatty():
                 self._live = _LiveTable(config.total_steps)
         return self.run_dir
+
+    def say(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            print(text, flush=True)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Append a row to progress.txt, flushed to the operating system, and show it.
