@@ -18,9 +18,9 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
 
 Only `terminated` cuts the target: an episode that a time limit has stopped would have gone on.
 
-Why the noise is explicit. μ is deterministic: without noise it would see its own actions only, and Q would be a guess
-for all others. Noise that is independent from step to step moves a heavy or slow system hardly at all, because it
-cancels out; noise_corr near 1 pushes in one direction for about 1/(1 - noise_corr) steps, with the same spread.
+Why noise. μ is deterministic: without noise it would see its own actions only, and Q would be a guess for all others.
+Noise that is independent from step to step cancels out and hardly moves a slow system; noise_corr near 1 pushes in one
+direction for about 1/(1 - noise_corr) steps, with the same spread.
 
 Pseudocode:
 
@@ -32,12 +32,12 @@ Pseudocode:
             one gradient step on L_q, one on L_pi; move both targets
 
 Differs from DQN (dqn.py): μ_target(s') stands in for the maximum over actions.
-Differs from TD3: one critic, no noise on the target's action, and the actor moves at every step, not at every second.
+Differs from TD3: one critic, no noise on the target's action; the actor moves at every gradient step, not every second.
 
-Deviations from the paper, those of Spinning Up: Gaussian noise instead of an Ornstein-Uhlenbeck process (which is
-noise_corr = 0.85 here, but for its start); the action enters the critic at the first layer, not the second; no batch
-normalisation and no weight decay; uniformly random actions at the start. Our own: noise, and actions as the critic sees
-them, are in half widths of the bounds, so that neither depends on the units.
+Deviations from the paper, those of Spinning Up: Gaussian noise instead of an Ornstein-Uhlenbeck process (which would be
+noise_corr = 0.85); the action enters the critic at the first layer, not the second; no batch normalisation, no weight
+decay; uniformly random actions at the start. Our own: noise, and actions as the critic sees them, are in half widths of
+the bounds, so that neither depends on the units.
 
 What to look at. ActionSaturation, the share of actions at the end of their range, near 1: μ has run into the bounds,
 where tanh is flat, and can't come back; lower pi_lr, or scale rewards down in the environment. Entropy is that of the
@@ -74,7 +74,7 @@ from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
 from rlsuite.common.health import Averages, off_policy_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, adam, flatten, set_up_torch
-from rlsuite.common.q_networks import DeterministicActorCritic
+from rlsuite.common.q_networks import DeterministicActorCritic as Nets
 from rlsuite.common.replay import ReplayBuffer, Transitions
 from rlsuite.common.seeding import seed_everything
 
@@ -168,17 +168,14 @@ def policy_loss(q: Tensor) -> Tensor:
 
 
 def next_noise(z: NDArray[np.float32], corr: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise (N, d) that follows z (N, d): standard Gaussian at every step, correlated by corr with the last one.
-
-    z' = ρ z + (1 - ρ²)^½ ξ,   ξ ~ N(0, 1)
-    """
+    """The noise (N, d) after z (N, d): ρ z + (1 - ρ²)^½ ξ, ξ ~ N(0, 1), which is standard Gaussian at every step."""
     following: NDArray[np.float32] = corr * z + (1 - corr**2) ** 0.5 * rng.standard_normal(z.shape, np.float32)
     return following
 
 
 def update(
-    ac: DeterministicActorCritic,
-    target: DeterministicActorCritic,
+    ac: Nets,
+    target: Nets,
     pi_opt: FlatOptimizer,
     q_opt: FlatOptimizer,
     batch: Transitions,
@@ -213,14 +210,7 @@ def update(
 
 
 @torch.no_grad()
-def policy_change(
-    before: DeterministicActorCritic,
-    ac: DeterministicActorCritic,
-    target: DeterministicActorCritic,
-    obs: Tensor,
-    act: Tensor,
-    act_noise: float,
-) -> dict[str, float]:
+def policy_change(before: Nets, ac: Nets, target: Nets, obs: Tensor, act: Tensor, act_noise: float) -> dict[str, float]:
     """How far the epoch has moved the policy and the critic, on up to 2,048 of its states.
 
     Args:
@@ -245,9 +235,9 @@ def policy_change(
 def train(
     config: Config,
     env_fn: EnvFn | None = None,
-    actor_critic: type[DeterministicActorCritic] = DeterministicActorCritic,
+    actor_critic: type[Nets] = Nets,
     logger: Logger | None = None,
-) -> DeterministicActorCritic:
+) -> Nets:
     """Train from scratch and write a run directory.
 
     Args:
@@ -283,8 +273,9 @@ def train(
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
     buf_steps = min(config.steps_per_epoch, config.total_steps)
     buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space)
-    mid, width = ac.pi.mid.cpu().numpy(), ac.pi.width.cpu().numpy()
-    z = rng.standard_normal((config.num_envs, len(mid)), np.float32)
+    low, high = (bound.reshape(-1).astype(np.float32) for bound in (ac.act_space.low, ac.act_space.high))
+    width = ((high - low) / 2).astype(np.float32)
+    z = rng.standard_normal((config.num_envs, len(width)), np.float32)
     obs = envs.reset()
 
     logger = logger or Logger()
@@ -300,19 +291,18 @@ def train(
             for _ in range(steps):
                 share_left = 1 - envs.total_steps / config.total_steps
                 noise = config.act_noise * (share_left if config.noise_schedule == "linear" else 1.0)
-                pi_opt.lr, q_opt.lr = (
-                    lr * (share_left if config.lr_schedule == "linear" else 1.0) for lr in (config.pi_lr, config.q_lr)
-                )
+                lr_share = share_left if config.lr_schedule == "linear" else 1.0
+                pi_opt.lr, q_opt.lr = config.pi_lr * lr_share, config.q_lr * lr_share
                 if envs.total_steps < config.start_steps:
-                    act = mid + width * rng.uniform(-1, 1, z.shape).astype(np.float32)
-                    entropy = float(np.log(2 * width).sum())
+                    act = rng.uniform(low, high, z.shape).astype(np.float32)
+                    entropy = float(np.log(high - low).sum())
                 else:
                     z = next_noise(z, config.noise_corr, rng)
                     act = ac.mode(to_tensor(obs, device)).cpu().numpy() + noise * width * z
                     entropy = noise_entropy(noise * width)
                 next_obs, rew, terminated, truncated = envs.step(act)
                 # What is learned about is the action that the environment took.
-                act = act.clip(mid - width, mid + width)
+                act = act.clip(low, high)
                 val = ac.action_value(to_tensor(obs, device), to_tensor(act, device)).cpu().numpy()
                 replay.store(obs, act, rew, next_obs, terminated, truncated)
                 buf.store(obs, act, rew, next_obs, terminated, truncated, val, entropy)

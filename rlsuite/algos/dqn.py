@@ -12,7 +12,7 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
 
     y     = rew + gamma (1 - terminated) max_a' target(s', a')               one step of Bellman's optimality equation
     y     = rew + gamma (1 - terminated) target(s', argmax_a' q(s', a'))     the same with double_q
-    L_q   = E[ h(q(s, a) - y) ],  h the Huber loss or the square;  y is a constant to the gradient
+    L_q   = E[ h(q(s, a) - y) ],  h the square or the Huber loss;  y is a constant to the gradient
     act   = argmax_a q(s, a) with probability 1 - epsilon, any action with probability epsilon
     target ← polyak target + (1 - polyak) q,  every target_every env steps; polyak = 0 copies
 
@@ -33,12 +33,12 @@ Pseudocode:
 
 Differs from DDPG (ddpg.py): the maximum over actions is taken by trying all of them, which needs a finite number;
 DDPG trains a second network to find it.
-Differs from PPO (ppo.py): every step is trained on many times and long after it was taken, so that fewer env steps are
-needed; but the target moves with what is being learned, and nothing bounds how far one update changes the policy.
+Differs from PPO (ppo.py): every step is trained on many times, long after it was taken, so that fewer are needed; but
+the target moves with what is being learned, and nothing bounds how far one update changes the policy.
 
-Deviations from the paper: Adam instead of RMSprop; the Huber loss, where the paper clips the error, which is the same
-gradient; rewards are not clipped to ±1; several gradient steps may be taken at once; observations are used as they
-come, without frame stacking or convolutions.
+Deviations from the paper: Adam instead of RMSprop; the squared loss, where the paper clips the error to ±1 (loss huber
+does; see q_loss for what that costs); rewards are not clipped to ±1; several gradient steps may be taken at once;
+observations are used as they come, without frame stacking or convolutions.
 
 What to look at. Entropy says nothing but ε; whether the policy still changes is in GreedyFlips, the share of states
 whose greedy action is another one than at the epoch's beginning: near 0 and a bad return mean that it has settled on
@@ -102,7 +102,7 @@ class Config:
     epsilon_share: float = 0.2  # share of total_steps over which epsilon falls
     target_every: int = 500  # env steps from one change of the target network to the next
     polyak: float = 0.0  # weight of the old target at each change, 0 to 1; 0 copies, 0.995 goes with target_every 1
-    loss: Literal["huber", "squared"] = "huber"  # huber: errors beyond 1 pull no harder than 1
+    loss: Literal["squared", "huber"] = "squared"  # huber: errors beyond 1 pull no harder than 1
     double_q: bool = False  # Double DQN: choose the next action by q, value it by the target network
     dueling: bool = False  # dueling heads: one output for the state's value, one per action for what it adds
     q_lr: float = 1e-3  # learning rate
@@ -147,7 +147,9 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
 
         L = E[ h(q - y) ],   squared: h(e) = e²;   huber: h(e) = ½ e² if |e| < 1, else |e| - ½
 
-    The Huber loss has the gradient of an error clipped to ±1: one surprising reward does not wreck the network.
+    The Huber loss has the gradient of an error clipped to ±1: one surprising reward does not wreck the network. But a
+    clipped pull makes Q settle near the median of its targets, not their mean: where errors are large and one step in
+    ten ends the episode, the nine that go on outvote it, Q forgets that episodes end, and grows without bound.
 
     Args:
         q:    (B,) float32, Q(s, a) of the network being trained.
@@ -289,6 +291,11 @@ def train(
             stats = Averages("LossQ", "GradNormQ")
             buf.clear()
             for _ in range(steps):
+                # Due since the last step; done here, an epoch's TargetGap shows how far Q has run ahead of the target.
+                for _ in range(envs.passed(config.target_every)):
+                    target_flat.lerp_(q_opt.flat, 1 - config.polyak)
+                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
+                q_opt.lr = config.q_lr * share_left
                 epsilon = epsilon_at(envs.total_steps, config)
                 act, val = explore(ac, obs, epsilon, rng)
                 next_obs, rew, terminated, truncated = envs.step(act)
@@ -297,15 +304,11 @@ def train(
                 buf.store(obs, act, rew, next_obs, terminated, truncated, val, entropy)
                 obs = envs.obs  # next_obs, or the first observation of a new episode
 
-                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
-                q_opt.lr = config.q_lr * share_left
                 if envs.total_steps >= config.update_after:
                     if q_opt.steps == 0:  # features need statistics before anything is trained on them
                         ac.encode.warm_start(buf.states())
                     for _ in range(config.gradient_steps * envs.passed(config.update_every)):
                         update(ac, target, q_opt, replay.sample(config.batch_size, device), config, stats)
-                for _ in range(envs.passed(config.target_every)):
-                    target_flat.lerp_(q_opt.flat, 1 - config.polyak)
 
             test_returns = evaluate(ac, test_env, config.num_test_episodes, config.seed)
             returns, episodes = envs.end_epoch()

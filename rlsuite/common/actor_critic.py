@@ -19,20 +19,24 @@ from rlsuite.common.normalize import ObsEncoder
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-def mlp(sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0) -> nn.Sequential:
-    """Fully connected layers with orthogonal weights and zero biases.
+def mlp(
+    sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0, orthogonal: bool = True
+) -> nn.Sequential:
+    """Fully connected layers.
 
     Args:
         sizes: widths, from the input to the output.
         activation: "tanh" or "relu", after every layer but the last.
         out_gain: scale of the last layer's weights.
+        orthogonal: weights that keep the norm of what passes, and zero biases; else torch's smaller uniform ones.
     """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         last = i == len(sizes) - 2
         layer = nn.Linear(fan_in, fan_out)
-        nn.init.orthogonal_(layer.weight, gain=out_gain if last else 2**0.5)
-        nn.init.zeros_(layer.bias)
+        if orthogonal:
+            nn.init.orthogonal_(layer.weight, gain=out_gain if last else 2**0.5)
+            nn.init.zeros_(layer.bias)
         layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 

@@ -156,7 +156,7 @@ class RolloutBuffer:
 
         Args:
             obs: what was acted on (N, *obs_shape).
-            act: (N,) int64 or (N, d) float32, as sampled: not clipped.
+            act: (N,) int64 or (N, d) float32; on-policy as sampled, not clipped.
             rew: (N,).
             next_obs: what the step led to (N, *obs_shape), also at the end of an episode.
             terminated: (N,) bool.

@@ -138,7 +138,10 @@ def _check_replay(config: Any) -> None:
             f"--buffer-size {config.buffer_size} is smaller than a batch (--batch-size {config.batch_size}) or a step "
             f"of all environments (--num-envs {config.num_envs}); it should be many times as large, such as 100000"
         )
-    first_update = -(-max(config.update_after, 1) // config.update_every) * config.update_every
+    # The first step of all environments from update_after on that reaches a multiple of update_every.
+    n, every = config.num_envs, config.update_every
+    after = -(-max(config.update_after, 1) // n) * n
+    first_update = max(after, -(-((after - n) // every + 1) * every // n) * n)
     if config.total_steps < first_update:
         raise UserError(
             f"--total-steps {config.total_steps} ends before the first update, at env step {first_update} "

@@ -20,10 +20,14 @@ class DiscreteQ(nn.Module):
     """Q(s, ·) of n actions: features (B, F) -> (B, n)."""
 
     def __init__(self, features: int, n: int, hidden_sizes: Sequence[int], activation: str, dueling: bool) -> None:
-        """With `dueling`, one more output: the state's value."""
+        """With `dueling`, one more output: the state's value.
+
+        Small weights: the larger the first weights, the more a step on Q(s, a) moves Q(s', ·) with it, and the sooner
+        bootstrapping runs away.
+        """
         super().__init__()
         self.dueling = dueling
-        self.net = mlp([features, *hidden_sizes, n + dueling], activation)
+        self.net = mlp([features, *hidden_sizes, n + dueling], activation, orthogonal=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values of all actions (B, n) at features x (B, F).
@@ -59,7 +63,8 @@ class QNetwork(nn.Module):
         """Raises UserError for actions that are not Discrete, or an observation space that is not supported."""
         super().__init__()
         if not isinstance(act_space, spaces.Discrete):
-            fitting = "ddpg, ppo, a2c or vpg" if isinstance(act_space, spaces.Box) else "gymnasium.ActionWrapper"
+            continuous = isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)
+            fitting = "ppo, a2c, vpg or, within finite bounds, ddpg" if continuous else "gymnasium.ActionWrapper"
             raise UserError(f"dqn needs Discrete actions, and this environment's are {act_space}; use {fitting}")
         self.obs_space, self.act_space = obs_space, act_space
         self.encode = ObsEncoder(obs_space, normalize_obs)
@@ -115,7 +120,7 @@ class ContinuousQ(nn.Module):
         high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
         self.register_buffer("mid", ((low + high) / 2).float())
         self.register_buffer("scale", (2 / (high - low)).float())
-        self.net = mlp([features + len(low), *hidden_sizes, 1], activation)
+        self.net = mlp([features + len(low), *hidden_sizes, 1], activation, orthogonal=False)
 
     def forward(self, x: Tensor, act: Tensor) -> Tensor:
         """Values (B,) at features x (B, F) and actions act (B, d)."""
