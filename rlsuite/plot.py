@@ -21,7 +21,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
-    parser.add_argument("--value-map", action="store_true", help="V(s) and state visitation of one run")
+    parser.add_argument("--value-map", action="store_true", help="value, action and state visitation of one run")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf [in the first DIR]")
     parser.add_argument("--show", action="store_true", help="open a window too")
     args = parser.parse_args(argv)

@@ -365,11 +365,15 @@ class FakeCritic(torch.nn.Module):
     def __init__(self, space: gym.Space[Any], epoch: int) -> None:
         super().__init__()
         self.obs_space, self.epoch = space, epoch
+        self.act_space = gym.spaces.Discrete(3)
 
     def value(self, obs: torch.Tensor) -> torch.Tensor:
         assert obs.dtype == torch.float32
         assert obs.shape[1:] == self.obs_space.shape
         return self.epoch * (obs[:, 0] + 10 * obs[:, -1])
+
+    def mode(self, obs: torch.Tensor) -> torch.Tensor:
+        return (obs[:, -1] > 0).long() + (obs[:, 0] > 1)
 
 
 def fake_snapshots(monkeypatch: pytest.MonkeyPatch, space: gym.Space[Any], obs: Any, epochs: list[int]) -> None:
@@ -397,10 +401,11 @@ def test_value_map_writes_at_most_six_epochs(tmp_path: Path, monkeypatch: pytest
 
 def test_value_maps_put_the_first_observation_on_x() -> None:
     obs = np.array([[0.01, -1], [0.01, 1], [1.99, 1], [1.99, 1]])
-    sides, values, visits = figures.value_maps("", [(FakeCritic(PLANE, 1), obs)])
+    sides, values, actions, visits = figures.value_maps("", [(FakeCritic(PLANE, 1), obs)])
     np.testing.assert_allclose(sides, [(0, 2), (-1.1, 1.1)])  # bounds where there are some, else 5% around the data
     np.testing.assert_allclose(values[0, 0, [0, -1]], [-11, -9], rtol=1e-5)
     np.testing.assert_allclose(values[0, -1, [0, -1]], [11, 13], rtol=1e-5)
+    assert actions[0, [0, -1, 0, -1], [0, 0, -1, -1]].tolist() == [0, 1, 1, 2]
     assert visits[0, 1, 0] == visits[0, -2, 0] == 25
     assert visits[0, -2, -1] == 50
     assert visits[0].sum() == 100
@@ -409,7 +414,7 @@ def test_value_maps_put_the_first_observation_on_x() -> None:
 def test_value_map_of_pendulum_is_over_angle_and_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = gym.make("Pendulum-v1").observation_space
     obs = np.array([[0.0, 1.0, -4.0]])  # a quarter turn to the left
-    sides, values, visits = figures.value_maps("Pendulum-v1", [(FakeCritic(space, 1), obs)])
+    sides, values, _, visits = figures.value_maps("Pendulum-v1", [(FakeCritic(space, 1), obs)])
     np.testing.assert_allclose(sides, [(-np.pi, np.pi), (-8, 8)])
     np.testing.assert_allclose(values[0, 0, [0, 50, 100]], [-81, -79, -81], rtol=1e-5)
     assert visits[0, 10, 30] == 100

@@ -248,7 +248,9 @@ def _finish_panel(ax: "Axes", column: str, *, logged: bool) -> None:
 
 
 def draw_value_map(fig: "Figure", run: Path) -> None:
-    """Draw the critic's V(s) above where the policy has been, for up to six snapshots of one run.
+    """Draw what the critic believes, what the policy does, and where it has been, for up to six snapshots of one run.
+
+    The value is V(s), or max_a Q(s, a), or Q(s, μ(s)); the action is the one that the policy takes without exploring.
 
     Raises:
         UserError: the run has no snapshots, or its states are not points in the plane.
@@ -264,20 +266,28 @@ def draw_value_map(fig: "Figure", run: Path) -> None:
     epochs = sorted({epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, MAX_SNAPSHOTS)})
     config, log = _config(run), read_progress(run)
     env = str(config.get("env", ""))
-    sides, values, visits = value_maps(env, [checkpoint.load_snapshot(run, epoch) for epoch in epochs])
+    snapshots = [checkpoint.load_snapshot(run, epoch) for epoch in epochs]
+    sides, values, actions, visits = value_maps(env, snapshots)
 
-    subtitle = f"seed {_clean(config.get('seed', '?'), 20)} · the critic's value V(s), and the states visited"
-    _frame(fig, (1.8 + 2.2 * len(epochs), 4.8), _title([config]), subtitle, [], _caption([config]))
-    axes = fig.subplots(2, len(epochs), sharex=True, sharey=True, squeeze=False)
+    meaning = {"dqn": "max Q(s, a)", "ddpg": "Q(s, μ(s))"}.get(str(config.get("algo")), "V(s)")
+    subtitle = f"seed {_clean(config.get('seed', '?'), 20)} · the critic's value {meaning}"
+    subtitle += ", the policy's action without exploration, and the states visited"
+    _frame(fig, (1.8 + 2.2 * len(epochs), 7), _title([config]), subtitle, [], _caption([config]))
+    axes = fig.subplots(3, len(epochs), sharex=True, sharey=True, squeeze=False)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
     levels = np.linspace(low, high if high > low else low + 1, 31)
     rare, often = visits[visits > 0].min(initial=100), visits.max()
     shares = LogNorm(rare, max(often, 2 * rare))
     steps = dict(zip(*(log.get(name, np.empty(0)).tolist() for name in ("Epoch", X_COLUMN)), strict=False))
-    for above, below, epoch, v, share in zip(*axes, epochs, values, visits, strict=True):
+    act_colors, act_range, act_ticks = _action_scale(snapshots[0][0].act_space)
+    for above, middle, below, epoch, v, act, share in zip(*axes, epochs, values, actions, visits, strict=True):
         surface = above.contourf(*(np.linspace(*side, GRID) for side in sides), v, levels, cmap="viridis")
         edges = [np.linspace(*side, BINS + 1) for side in sides]
+        extent = (*sides[0], *sides[1])
+        choice = middle.imshow(act, act_colors, origin="lower", extent=extent, aspect="auto")
+        choice.set_clim(*act_range)
+        middle.grid(visible=False)
         cells = below.pcolormesh(*edges, np.ma.masked_equal(share, 0), cmap="magma_r", norm=shares)
         surface.set_edgecolor("face")  # else white seams in PDF and SVG
         cells.set_rasterized(True)
@@ -286,15 +296,30 @@ def draw_value_map(fig: "Figure", run: Path) -> None:
     x_name, y_name = PLANE_LABELS.get(env, ("observation 0", "observation 1"))
     for ax in axes[:, 0]:
         ax.set_ylabel(y_name)
-    for ax in axes[1]:
+    for ax in axes[2]:
         ax.set_xlabel(x_name)
         ax.locator_params(nbins=4)
-    fig.colorbar(surface, ax=axes[0].tolist(), label="V(s)", pad=0.01, format=tick_label, ticks=MaxNLocator(5))
-    fig.colorbar(cells, ax=axes[1].tolist(), label="visits (%)", pad=0.01, format=tick_label)
+    fig.colorbar(surface, ax=axes[0].tolist(), label=meaning, pad=0.01, format=tick_label, ticks=MaxNLocator(5))
+    fig.colorbar(choice, ax=axes[1].tolist(), label="action", pad=0.01, format=tick_label, ticks=act_ticks)
+    fig.colorbar(cells, ax=axes[2].tolist(), label="visits (%)", pad=0.01, format=tick_label)
 
 
-def value_maps(env: str, snapshots: Sequence[tuple[Any, Any]]) -> tuple[list[tuple[float, float]], Array, Array]:
-    """Return both sides' range, V (epochs, GRID, GRID) and visits in percent (epochs, BINS, BINS), [y, x]."""
+def _action_scale(space: Any) -> tuple[Any, tuple[float, float], Any]:
+    """Return colours, their range and the ticks for Discrete actions, or for the first number of continuous ones."""
+    from matplotlib.colors import ListedColormap
+
+    if hasattr(space, "n"):
+        n = int(space.n)
+        return ListedColormap((COLORS * -(-n // len(COLORS)))[:n]), (-0.5, n - 0.5), range(n) if n <= 10 else None
+    low, high = float(space.low.flat[0]), float(space.high.flat[0])
+    return "coolwarm", (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0), None
+
+
+def value_maps(env: str, snapshots: Sequence[tuple[Any, Any]]) -> tuple[list[tuple[float, float]], Array, Array, Array]:
+    """Return both sides' range, values and actions (epochs, GRID, GRID), and visits in percent (epochs, BINS, BINS).
+
+    All are [y, x]; of actions with several numbers only the first is returned.
+    """
     import torch
 
     space = snapshots[0][0].obs_space
@@ -313,13 +338,16 @@ def value_maps(env: str, snapshots: Sequence[tuple[Any, Any]]) -> tuple[list[tup
     x, y = (grid.ravel() for grid in np.meshgrid(*(np.linspace(*side, GRID) for side in sides)))
     states = np.stack([np.cos(x), np.sin(x), y] if pendulum else [x, y], axis=1)
     values = np.empty((len(snapshots), GRID, GRID))
+    actions = np.empty((len(snapshots), GRID, GRID))
     visits = np.empty((len(snapshots), BINS, BINS))
+    points = torch.as_tensor(states, dtype=torch.float32)
     for k, (ac, _) in enumerate(snapshots):
         with torch.no_grad():
-            values[k] = ac.value(torch.as_tensor(states, dtype=torch.float32)).numpy().reshape(GRID, GRID)
+            values[k] = ac.value(points).numpy().reshape(GRID, GRID)
+            actions[k] = ac.mode(points).numpy().reshape(GRID, GRID, -1)[..., 0]
         counts, _, _ = np.histogram2d(plane[k][:, 1], plane[k][:, 0], bins=BINS, range=sides[::-1])
         visits[k] = 100 * counts / max(1, counts.sum())
-    return sides, values, visits
+    return sides, values, actions, visits
 
 
 def _side(seen: Array, low: float, high: float) -> tuple[float, float]:
