@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsuite.algos import a2c, ppo, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.envs import evaluate, make_env, random_return
 from rlsuite.common.logger import Logger
@@ -21,6 +21,10 @@ QUICK: dict[ModuleType, dict[str, Any]] = {
     a2c: {"rollout_len": 5, "steps_per_epoch": 2000, "pi_lr": 3e-3, "vf_lr": 3e-3},
     ppo: {"rollout_len": 25, "steps_per_epoch": 2000, "minibatch_size": 50, "train_iters": 4}
     | {"pi_lr": 3e-3, "vf_lr": 3e-3},
+    dqn: {"hidden_sizes": (32, 32), "update_every": 2, "target_every": 100, "lr_schedule": "linear"}
+    | {"epsilon_share": 0.5, "epsilon_end": 0.2, "num_test_episodes": 0},
+    ddpg: {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "lr_schedule": "linear"}
+    | {"batch_size": 64, "act_noise": 0.2, "num_test_episodes": 0},
 }
 each_algo = pytest.mark.parametrize("algo", ALGOS, ids=lambda algo: algo.__name__.split(".")[-1])
 
@@ -82,6 +86,47 @@ def test_mean_action_goes_to_a_target_within_unequal_bounds(algo: ModuleType, tm
     assert float(ac.mode(torch.ones(1, 1))) == pytest.approx(-2, abs=0.15)
 
 
+CONTINUOUS = '{"continuous": true}'
+TRUNCATED = '{"continuous": true, "max_episode_steps": 1}'
+
+
+@pytest.mark.parametrize(
+    ("algo", "kwargs"),
+    [(dqn, "{}"), (dqn, '{"max_episode_steps": 1}'), (ddpg, CONTINUOUS), (ddpg, TRUNCATED)],
+    ids=["dqn", "dqn-every-step", "ddpg", "ddpg-every-step"],
+)
+def test_q_of_a_constant_reward_is_the_geometric_series_in_spite_of_time_limits(
+    algo: ModuleType, kwargs: str, tmp_path: Path
+) -> None:
+    ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 8_000, gamma=0.9, env_kwargs=kwargs)
+    assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.02)
+    if algo is ddpg:  # the action does nothing: Q is the same everywhere
+        q = ac.action_value(torch.ones(21, 1), torch.linspace(-1, 1, 21)[:, None])
+        assert q.tolist() == pytest.approx([10.0] * 21, rel=0.02)
+
+
+@pytest.mark.parametrize("options", [{}, {"double_q": True, "dueling": True}], ids=["plain", "double-dueling"])
+def test_dqn_reaches_the_q_values_of_the_chain(options: dict[str, Any], tmp_path: Path) -> None:
+    ac = train(dqn, tmp_path, "rlsuite/Chain-v0", 16_000, gamma=0.9, epsilon_end=0.5, **options)
+    with torch.no_grad():
+        q = ac.q(torch.eye(5)).tolist()
+    right = [0.9 ** (4 - s) for s in range(5)]
+    left = [0.9 * right[max(s - 1, 0)] for s in range(5)]
+    assert [row[1] for row in q] == pytest.approx(right, rel=0.02)
+    assert [row[0] for row in q] == pytest.approx(left, rel=0.02)
+    assert mean_return(ac, "rlsuite/Chain-v0", episodes=1) == 1.0
+
+
+def test_dqn_follows_the_context(tmp_path: Path) -> None:
+    ac = train(dqn, tmp_path, "rlsuite/Context-v0", 3_000)
+    assert mean_return(ac, "rlsuite/Context-v0") == 1.0
+
+
+def test_ddpg_goes_to_a_target_within_unequal_bounds(tmp_path: Path) -> None:
+    ac = train(ddpg, tmp_path, "rlsuite/Target-v0", 6_000)
+    assert float(ac.mode(torch.ones(1, 1))) == pytest.approx(-2, abs=0.1)
+
+
 @each_algo
 def test_frozen_lake_is_solved(algo: ModuleType, tmp_path: Path) -> None:
     kwargs = '{"is_slippery": false}'
@@ -96,6 +141,19 @@ def test_ppo_learns_cartpole_in_forty_thousand_steps(tmp_path: Path) -> None:
     ac = ppo.train(ppo.Config("CartPole-v1", **preset), logger=Logger(data_dir=tmp_path, quiet=True))
     assert random_return(make_env("CartPole-v1")) < 40
     assert mean_return(ac, "CartPole-v1") > 200
+
+
+def test_dqn_learns_cartpole_in_fifteen_thousand_steps(tmp_path: Path) -> None:
+    settings = {"double_q": True, "hidden_sizes": (128, 128), "lr_schedule": "linear"}
+    ac = train(dqn, tmp_path, "CartPole-v1", 15_000, **{**QUICK[dqn], **settings, "epsilon_end": 0.05})
+    assert random_return(make_env("CartPole-v1")) < 40
+    assert mean_return(ac, "CartPole-v1") > 120
+
+
+def test_ddpg_learns_pendulum_in_six_thousand_steps(tmp_path: Path) -> None:
+    ac = train(ddpg, tmp_path, "Pendulum-v1", 6_000, hidden_sizes=(64, 64), update_every=1, act_noise=0.1)
+    assert random_return(make_env("Pendulum-v1")) < -900
+    assert mean_return(ac, "Pendulum-v1") > -400
 
 
 @pytest.mark.slow

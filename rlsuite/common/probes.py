@@ -25,17 +25,20 @@ Step = tuple[Obs, float, bool, bool, dict[str, Any]]
 
 
 class OneStep(gym.Env):
-    """One observation, one step, reward 1."""
+    """One observation, one step, reward 1; with `continuous` the action, which does nothing, is a number."""
 
     observation_space = spaces.Box(0, 1, (1,), np.float32)
-    action_space = spaces.Discrete(2)
+
+    def __init__(self, continuous: bool = False) -> None:
+        """For algorithms of either kind of action."""
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32) if continuous else spaces.Discrete(2)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Always the observation [1]."""
         super().reset(seed=seed)
         return np.ones(1, np.float32), {}
 
-    def step(self, action: int) -> Step:
+    def step(self, action: int | np.ndarray) -> Step:
         """Reward 1 and the end."""
         return np.ones(1, np.float32), 1.0, True, False, {}
 
@@ -43,7 +46,7 @@ class OneStep(gym.Env):
 class ConstantReward(OneStep):
     """Reward 1 at every step; the episode never terminates, a time limit truncates it."""
 
-    def step(self, action: int) -> Step:
+    def step(self, action: int | np.ndarray) -> Step:
         """Reward 1, and on it goes."""
         return np.ones(1, np.float32), 1.0, False, False, {}
 
