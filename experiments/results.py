@@ -1,7 +1,8 @@
 """Train what README.md reports and write its table: `python experiments/results.py [--jobs 2] [--only PAIR ...]`.
 
-Every run is `python -m rlsuite.run ALGO --env ENV --seed S --test-episodes 100`, with presets. Finished runs in data/
-are not repeated, so that an interrupted call can be taken up again. The table goes to data/results.csv and README.md.
+Every run is `python -m rlsuite.run ALGO --env ENV --seed S --test-episodes 100` (FrozenLake: 500, one episode is
+a win or a loss), with presets. Finished runs in data/ are not repeated, so that an interrupted call can be taken up
+again. The table goes to data/results.csv and README.md.
 """
 
 import argparse
@@ -26,13 +27,23 @@ TASKS = [
     ("ppo", "LunarLander-v3", 3),
     ("ppo", "Pendulum-v1", 3),
     ("ppo", "InvertedPendulum-v5", 3),
+    ("dqn", "CartPole-v1", 3),
+    ("dqn", "MountainCar-v0", 3),
+    ("dqn", "Acrobot-v1", 3),
+    ("dqn", "LunarLander-v3", 3),
+    ("dqn", "FrozenLake-v1", 3),
+    ("ddpg", "Pendulum-v1", 3),
+    ("ddpg", "MountainCarContinuous-v0", 3),
+    ("ddpg", "InvertedPendulum-v5", 3),
+    ("ddpg", "HalfCheetah-v5", 1),
 ]
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments(algo: str, env: str, seed: int) -> list[str]:
     """The command line of one training, without the interpreter."""
-    return ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--test-episodes", "100", "--quiet"]
+    episodes = "500" if env.startswith("FrozenLake") else "100"
+    return ["-m", "rlsuite.run", algo, "--env", env, "--seed", str(seed), "--test-episodes", episodes, "--quiet"]
 
 
 def finished(algo: str, env: str, seed: int) -> Path | None:
@@ -60,11 +71,16 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
         "algorithm": algo,
         "environment": env,
         "env steps": f"{read_config(runs[0])['total_steps']:,}",
-        "return, mean of seeds": f"{statistics.mean(returns):.1f}",
-        "worst seed": f"{min(returns):.1f}",
-        "each seed": " ".join(f"{ret:.1f}" for ret in returns),
-        "random policy": f"{random_return(make_env(env)):.1f}",
+        "return, mean of seeds": shown(statistics.mean(returns)),
+        "worst seed": shown(min(returns)),
+        "each seed": " ".join(shown(ret) for ret in returns),
+        "random policy": shown(random_return(make_env(env))),
     }
+
+
+def shown(ret: float) -> str:
+    """A return with as many digits as say something."""
+    return f"{ret:.1f}" if abs(ret) >= 2 else f"{ret:.3f}"
 
 
 def main() -> None:
