@@ -284,7 +284,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nrlsuite: interrupted", file=sys.stderr)
         return 130
     except MemoryError as error:
-        print(f"rlsuite: not enough memory ({error}); lower --steps-per-epoch or --hidden-sizes", file=sys.stderr)
+        print(
+            f"rlsuite: not enough memory ({error}); lower --steps-per-epoch, --buffer-size or --hidden-sizes",
+            file=sys.stderr,
+        )
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

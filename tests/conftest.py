@@ -14,17 +14,31 @@ from rlsuite.common.runs import find_runs
 from rlsuite.run import main
 
 SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
+ON_POLICY = ["vpg", "a2c", "ppo"]
+OFF_POLICY = ["dqn", "ddpg"]
+ALGORITHMS = ON_POLICY + OFF_POLICY
+ENVS = {
+    **dict.fromkeys(ON_POLICY, ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1")),
+    "dqn": ("CartPole-v1", "FrozenLake-v1"),
+    "ddpg": ("Pendulum-v1",),
+}
+"""Environments of every kind of space that the algorithm can act in; the first one is where it trains by default."""
+PAIRS = [(algo, env) for algo in ALGORITHMS for env in ENVS[algo]]
+REPLAY = {"start_steps": 64, "update_after": 64, "update_every": 8, "batch_size": 16, "buffer_size": 1000}
+REPLAY |= {"hidden_sizes": (16, 16), "num_test_episodes": 1}
 PER_ALGORITHM = {
     "vpg": {"rollout_len": 64, "train_v_iters": 3},
     "a2c": {"rollout_len": 8},
     "ppo": {"rollout_len": 64, "minibatch_size": 32, "train_iters": 2},
+    "dqn": REPLAY,
+    "ddpg": REPLAY,
 }
 
 
 def small_command(algo: str, **settings: Any) -> list[str]:
     """A command line that trains in a fraction of a second; None leaves a setting out, a tuple gives several values."""
     words = [algo]
-    for name, value in {"env": "CartPole-v1", **SMALL, **PER_ALGORITHM[algo], **settings}.items():
+    for name, value in {"env": ENVS[algo][0], **SMALL, **PER_ALGORITHM[algo], **settings}.items():
         if value is not None:
             values = value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, values)]

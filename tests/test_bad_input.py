@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import ALGORITHMS, OFF_POLICY
 from gymnasium import spaces
 
 import rlsuite.play
@@ -18,12 +19,18 @@ import rlsuite.run
 from rlsuite.common.checkpoint import load_policy
 from rlsuite.common.runs import find_runs, read_progress
 
-ALGORITHMS = ["vpg", "a2c", "ppo"]
 SPACES = {
     "Tuple": spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]),
     "Dict": spaces.Dict(a=spaces.Box(0, 1)),
     "MultiDiscrete": spaces.MultiDiscrete([2, 3]),
     "MultiBinary": spaces.MultiBinary(3),
+}
+ACTIONS = {
+    **SPACES,
+    "Box": spaces.Box(-1, 1, (2,)),
+    "Unbounded": spaces.Box(-1, np.array([1, np.inf], np.float32)),
+    "Empty": spaces.Box(np.zeros(2, np.float32), np.array([0, 1], np.float32)),
+    "Integers": spaces.Box(-1, 1, (2,), np.int64),
 }
 
 
@@ -44,7 +51,7 @@ class Faulty(gym.Env):
     ) -> None:
         self.where, self.value, self.after, self.count = where, float(value), after, 0
         self.observation_space = SPACES.get(obs, self.observation_space)
-        self.action_space = SPACES.get(act, self.action_space)
+        self.action_space = ACTIONS.get(act, self.action_space)
 
     def observe(self, where: str) -> np.ndarray:
         obs = self.np_random.normal(size=3).astype(np.float32)
@@ -65,6 +72,13 @@ class Faulty(gym.Env):
 
 
 gym.register("rlsuite-tests/Faulty-v0", Faulty)
+
+
+def faulty(algo: str, **kwargs: Any) -> dict[str, str]:
+    """Settings of the environment above, with actions that fit the algorithm."""
+    fitting = {"act": "Box"} if algo == "ddpg" else {}
+    return {"env": "rlsuite-tests/Faulty-v0", "env_kwargs": json.dumps(fitting | kwargs)}
+
 
 Refuse = Callable[..., str]
 
@@ -149,8 +163,7 @@ def test_an_environment_whose_package_is_missing(
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_unsupported_observation_space(algo: str, space: str, refuse: Refuse, command: Any) -> None:
-    argv = command(algo, env="rlsuite-tests/Faulty-v0", env_kwargs=json.dumps({"obs": space}))
-    message = refuse(rlsuite.run, argv)
+    message = refuse(rlsuite.run, command(algo, **faulty(algo, obs=space)))
     assert f"observation space {SPACES[space]}" in message
     assert "gymnasium.wrappers.FlattenObservation" in message
 
@@ -158,82 +171,172 @@ def test_an_unsupported_observation_space(algo: str, space: str, refuse: Refuse,
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_unsupported_action_space(algo: str, space: str, refuse: Refuse, command: Any) -> None:
-    argv = command(algo, env="rlsuite-tests/Faulty-v0", env_kwargs=json.dumps({"act": space}))
-    message = refuse(rlsuite.run, argv)
-    assert f"action space {SPACES[space]}" in message
+    message = refuse(rlsuite.run, command(algo, **faulty(algo, act=space)))
+    assert re.search(rf"action.*{re.escape(str(SPACES[space]))}", message)
     assert re.search(r"gymnasium\.(wrappers\.)?\w+", message)
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("algo", "env", "expected", "others"),
     [
-        ("--totl-steps 5", "unknown flag --totl-steps; did you mean --total-steps?"),
-        ("--clip-ration 0.1", "did you mean --clip-ratio?"),
-        ("--zzzz 5", "unknown flag --zzzz; see --help"),
-        ("--no-gamma 5", "unknown flag --no-gamma"),
-        ("-x", "-x"),
-        ("--seed 0 0", "--seed has a value twice: 0 0"),
-        ("--seed 0 --seed 1", "--seed is given twice"),
-        ("--seed", "--seed needs a value"),
-        ("--seed=", "--seed"),
-        ("--hidden-sizes", "--hidden-sizes needs a value"),
-        ("--preset NoSuch", "--preset NoSuch does not exist for ppo; there are .*CartPole-v1, .*none"),
-        ("--total-steps -5", "--total-steps is -5, but must be at least 1"),
-        ("--total-steps 0", "--total-steps is 0"),
-        ("--total-steps 1e5", "--total-steps.*1e5"),
-        ("--total-steps 257", "--total-steps 257 is no multiple of --num-envs 2.*try 256"),
-        ("--total-steps 1", "--total-steps 1 is no multiple of --num-envs 2.*try 2"),
-        ("--num-envs 0", "--num-envs is 0"),
-        ("--rollout-len 0", "--rollout-len is 0"),
-        ("--steps-per-epoch 0", "--steps-per-epoch is 0"),
-        ("--steps-per-epoch 200", "--steps-per-epoch 200 is no multiple.*= 64 x 2 = 128; try 256"),
-        ("--minibatch-size 48", "--minibatch-size 48 does not divide the 128 samples.*try 32"),
-        ("--minibatch-size 0", "--minibatch-size is 0"),
-        ("--train-iters 0", "--train-iters is 0"),
-        ("--gamma 1.5", "--gamma is 1.5, but must be .*between 0 and 1"),
-        ("--gamma -0.1", "--gamma is -0.1"),
-        ("--gamma nan", "--gamma is nan"),
-        ("--gamma abc", "--gamma.*'abc'"),
-        ("--gamma 0.9 1.1", "--gamma is 1.1"),
-        ("--lam inf", "--lam is inf"),
-        ("--lam nan", "--lam is nan"),
-        ("--pi-lr -1", "--pi-lr is -1.0"),
-        ("--pi-lr nan", "--pi-lr is nan"),
-        ("--pi-lr inf", "--pi-lr is inf"),
-        ("--vf-lr inf", "--vf-lr is inf"),
-        ("--ent-coef inf", "--ent-coef is inf"),
-        ("--ent-coef -1", "--ent-coef is -1.0"),
-        ("--log-std-init nan", "--log-std-init is nan"),
-        ("--log-std-init inf", "--log-std-init is inf"),
-        ("--clip-ratio 0", "--clip-ratio is 0.0"),
-        ("--target-kl 0", "--target-kl is 0.0.*inf"),
-        ("--target-kl nan", "--target-kl is nan"),
-        ("--max-grad-norm 0", "--max-grad-norm is 0.0"),
-        ("--hidden-sizes 0", "--hidden-sizes is "),
-        ("--hidden-sizes 64 -1", "--hidden-sizes is "),
-        ("--hidden-sizes 64 abc", "--hidden-sizes.*abc"),
-        ("--activation gelu", "'gelu'.*--activation.*tanh.*relu"),
-        ("--lr-schedule cosine", "'cosine'.*--lr-schedule.*constant.*linear"),
-        ("--normalize-obs maybe", "--normalize-obs.*'maybe'"),
-        ("--normalize-obs true maybe", "--normalize-obs.*'maybe'"),
-        ("--seed -1", "--seed is -1"),
-        ("--seed 4294967296", "--seed is 4294967296"),
-        ("--seed 1.5", "--seed.*'1.5'"),
-        ("--device abacus", "--device abacus"),
-        ("--torch-threads 0", "--torch-threads is 0"),
-        ("--test-episodes -3", "--test-episodes is -3"),
-        ("--test-episodes abc", "--test-episodes.*'abc'"),
-        ("--exp-name a/b", "--exp-name 'a/b'"),
-        ("--exp-name ..", "--exp-name '..'"),
-        ("--env-kwargs {", "--env-kwargs must be a JSON object"),
-        ("--env-kwargs [1]", "--env-kwargs must be a JSON object"),
-        ('--env-kwargs {"nosuch":1}', "CartPole-v1.*nosuch"),
-        ('--env-kwargs {"max_episode_steps":"a"}', "CartPole-v1.*max_episode_steps"),
+        ("dqn", "Pendulum-v1", "dqn needs Discrete actions, .* Box(-2.0, 2.0, (1,), float32)", "ppo a2c vpg ddpg"),
+        ("ddpg", "CartPole-v1", "ddpg needs continuous actions, .* Discrete(2)", "dqn ppo a2c vpg"),
     ],
 )
-def test_settings_that_make_no_sense(flags: str, expected: str, refuse: Refuse, command: Any) -> None:
+def test_actions_of_the_other_kind(
+    algo: str, env: str, expected: str, others: str, refuse: Refuse, command: Any
+) -> None:
+    message, _, advice = refuse(rlsuite.run, command(algo, env=env)).partition("; use ")
+    assert re.search(re.escape(expected).replace(r"\.\*", ".*"), message)
+    assert set(others.split()) <= set(re.findall(r"\w+", advice))
+
+
+@pytest.mark.parametrize("space", ["Unbounded", "Empty"])
+def test_ddpg_needs_a_finite_range_for_every_action(space: str, refuse: Refuse, command: Any) -> None:
+    message = refuse(rlsuite.run, command("ddpg", **faulty("ddpg", act=space)))
+    assert f"finite bounds low < high for every action, and this environment's are {ACTIONS[space]}" in message
+    assert re.search(r"gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg", message)
+
+
+def test_ddpg_needs_actions_that_are_not_whole_numbers(refuse: Refuse, command: Any) -> None:
+    assert f"{ACTIONS['Integers']}; use " in refuse(rlsuite.run, command("ddpg", **faulty("ddpg", act="Integers")))
+
+
+PPO_REFUSES = [
+    ("--totl-steps 5", "unknown flag --totl-steps; did you mean --total-steps?"),
+    ("--clip-ration 0.1", "did you mean --clip-ratio?"),
+    ("--zzzz 5", "unknown flag --zzzz; see --help"),
+    ("--no-gamma 5", "unknown flag --no-gamma"),
+    ("-x", "-x"),
+    ("--seed 0 0", "--seed has a value twice: 0 0"),
+    ("--seed 0 --seed 1", "--seed is given twice"),
+    ("--seed", "--seed needs a value"),
+    ("--seed=", "--seed"),
+    ("--hidden-sizes", "--hidden-sizes needs a value"),
+    ("--preset NoSuch", "--preset NoSuch does not exist for ppo; there are .*CartPole-v1, .*none"),
+    ("--total-steps -5", "--total-steps is -5, but must be at least 1"),
+    ("--total-steps 0", "--total-steps is 0"),
+    ("--total-steps 1e5", "--total-steps.*1e5"),
+    ("--total-steps 257", "--total-steps 257 is no multiple of --num-envs 2.*try 256"),
+    ("--total-steps 1", "--total-steps 1 is no multiple of --num-envs 2.*try 2"),
+    ("--num-envs 0", "--num-envs is 0"),
+    ("--rollout-len 0", "--rollout-len is 0"),
+    ("--steps-per-epoch 0", "--steps-per-epoch is 0"),
+    ("--steps-per-epoch 200", "--steps-per-epoch 200 is no multiple.*= 64 x 2 = 128; try 256"),
+    ("--minibatch-size 48", "--minibatch-size 48 does not divide the 128 samples.*try 32"),
+    ("--minibatch-size 0", "--minibatch-size is 0"),
+    ("--train-iters 0", "--train-iters is 0"),
+    ("--gamma 1.5", "--gamma is 1.5, but must be .*between 0 and 1"),
+    ("--gamma -0.1", "--gamma is -0.1"),
+    ("--gamma nan", "--gamma is nan"),
+    ("--gamma abc", "--gamma.*'abc'"),
+    ("--gamma 0.9 1.1", "--gamma is 1.1"),
+    ("--lam inf", "--lam is inf"),
+    ("--lam nan", "--lam is nan"),
+    ("--pi-lr -1", "--pi-lr is -1.0"),
+    ("--pi-lr nan", "--pi-lr is nan"),
+    ("--pi-lr inf", "--pi-lr is inf"),
+    ("--vf-lr inf", "--vf-lr is inf"),
+    ("--ent-coef inf", "--ent-coef is inf"),
+    ("--ent-coef -1", "--ent-coef is -1.0"),
+    ("--log-std-init nan", "--log-std-init is nan"),
+    ("--log-std-init inf", "--log-std-init is inf"),
+    ("--clip-ratio 0", "--clip-ratio is 0.0"),
+    ("--target-kl 0", "--target-kl is 0.0.*inf"),
+    ("--target-kl nan", "--target-kl is nan"),
+    ("--max-grad-norm 0", "--max-grad-norm is 0.0"),
+    ("--hidden-sizes 0", "--hidden-sizes is "),
+    ("--hidden-sizes 64 -1", "--hidden-sizes is "),
+    ("--hidden-sizes 64 abc", "--hidden-sizes.*abc"),
+    ("--activation gelu", "'gelu'.*--activation.*tanh.*relu"),
+    ("--lr-schedule cosine", "'cosine'.*--lr-schedule.*constant.*linear"),
+    ("--normalize-obs maybe", "--normalize-obs.*'maybe'"),
+    ("--normalize-obs true maybe", "--normalize-obs.*'maybe'"),
+    ("--seed -1", "--seed is -1"),
+    ("--seed 4294967296", "--seed is 4294967296"),
+    ("--seed 1.5", "--seed.*'1.5'"),
+    ("--device abacus", "--device abacus"),
+    ("--torch-threads 0", "--torch-threads is 0"),
+    ("--test-episodes -3", "--test-episodes is -3"),
+    ("--test-episodes abc", "--test-episodes.*'abc'"),
+    ("--exp-name a/b", "--exp-name 'a/b'"),
+    ("--exp-name ..", "--exp-name '..'"),
+    ("--env-kwargs {", "--env-kwargs must be a JSON object"),
+    ("--env-kwargs [1]", "--env-kwargs must be a JSON object"),
+    ('--env-kwargs {"nosuch":1}', "CartPole-v1.*nosuch"),
+    ('--env-kwargs {"max_episode_steps":"a"}', "CartPole-v1.*max_episode_steps"),
+]
+OFF_POLICY_REFUSES = [
+    ("--totl-steps 5", "unknown flag --totl-steps; did you mean --total-steps?"),
+    ("--total-steps 0", "--total-steps is 0"),
+    ("--total-steps 257", "--total-steps 257 is no multiple of --num-envs 2.*try 256"),
+    ("--steps-per-epoch 0", "--steps-per-epoch is 0"),
+    ("--steps-per-epoch 257", "--steps-per-epoch 257 is no multiple of --num-envs 2.*try 256"),
+    ("--steps-per-epoch 1", "--steps-per-epoch 1 is no multiple of --num-envs 2.*try 2$"),
+    ("--gamma 1.5", "--gamma is 1.5, but must be .*between 0 and 1"),
+    ("--q-lr -1", "--q-lr is -1.0, but must be a learning rate of 0 or more"),
+    ("--q-lr nan", "--q-lr is nan"),
+    ("--q-lr inf", "--q-lr is inf"),
+    ("--buffer-size 0", "--buffer-size is 0, but must be at least 1"),
+    ("--buffer-size 1e6", "--buffer-size.*1e6"),
+    ("--buffer-size 15", "--buffer-size 15 is smaller than a batch .--batch-size 16"),
+    ("--buffer-size 17 --num-envs 32", "--buffer-size 17 is smaller than .*--num-envs 32"),
+    (
+        "--buffer-size 1000000000000",
+        r"--buffer-size 1000000000000 would take \d\d,\d{3}\.\d GB.*at most [\d,]+ transitions",
+    ),
+    ("--batch-size 0", "--batch-size is 0, but must be at least 1"),
+    ("--batch-size 1001", "--buffer-size 1000 is smaller than a batch .--batch-size 1001"),
+    ("--start-steps -1", "--start-steps is -1, but must be 0"),
+    ("--update-after -1", "--update-after is -1, but must be 0"),
+    ("--update-after 513", "--total-steps 512 ends before the first update, at env step 520 .--update-after 513"),
+    ("--update-every 0", "--update-every is 0, but must be at least 1"),
+    ("--update-every 513", "--total-steps 512 ends before the first update, at env step 514 .*--update-every 513"),
+    ("--update-every 300 --update-after 301", "before the first update, at env step 600"),
+    ("--update-every 513 --update-after 0", "before the first update, at env step 514"),
+    ("--gradient-steps 0", "--gradient-steps is 0, but must be at least 1"),
+    ("--polyak -0.1", "--polyak is -0.1, but must be between 0 .copy. and 1"),
+    ("--polyak 1.1", "--polyak is 1.1"),
+    ("--polyak nan", "--polyak is nan"),
+    ("--max-grad-norm 0", "--max-grad-norm is 0.0"),
+    ("--hidden-sizes 0", "--hidden-sizes is "),
+    ("--num-test-episodes -1", "--num-test-episodes is -1, but must be 0 or more"),
+    ("--num-test-episodes 1.5", "--num-test-episodes.*'1.5'"),
+    ("--lr-schedule cosine", "'cosine'.*--lr-schedule.*constant.*linear"),
+]
+DQN_REFUSES = [
+    ("--epsilon-start -0.1", "--epsilon-start is -0.1, but must be a probability between 0 and 1"),
+    ("--epsilon-start 1.1", "--epsilon-start is 1.1"),
+    ("--epsilon-end -0.1", "--epsilon-end is -0.1, but must be a probability between 0 and 1"),
+    ("--epsilon-end 1.1", "--epsilon-end is 1.1"),
+    ("--epsilon-share -0.1", "--epsilon-share is -0.1, but must be a share of total_steps between 0 and 1"),
+    ("--epsilon-share 2", "--epsilon-share is 2.0"),
+    ("--target-every 0", "--target-every is 0, but must be at least 1"),
+    ("--loss hubber", "'hubber'.*--loss.*squared.*huber"),
+    ("--double-q maybe", "--double-q.*'maybe'"),
+    ("--pi-lr 0.1", "unknown flag --pi-lr"),
+]
+DDPG_REFUSES = [
+    ("--pi-lr -1", "--pi-lr is -1.0, but must be a learning rate of 0 or more"),
+    ("--act-noise 0", "--act-noise is 0.0, but must be above 0"),
+    ("--act-noise inf", "--act-noise is inf"),
+    ("--noise-corr 1", "--noise-corr is 1.0, but must be from 0 to below 1"),
+    ("--noise-corr -0.1", "--noise-corr is -0.1"),
+    ("--noise-schedule cosine", "'cosine'.*--noise-schedule.*constant.*linear"),
+    ("--target-every 5", "unknown flag --target-every"),
+]
+REFUSALS = [
+    *(("ppo", *case) for case in PPO_REFUSES),
+    *((algo, *case) for algo in OFF_POLICY for case in OFF_POLICY_REFUSES),
+    *(("dqn", *case) for case in DQN_REFUSES),
+    *(("ddpg", *case) for case in DDPG_REFUSES),
+]
+
+
+@pytest.mark.parametrize(("algo", "flags", "expected"), REFUSALS)
+def test_settings_that_make_no_sense(algo: str, flags: str, expected: str, refuse: Refuse, command: Any) -> None:
     given = {flag.partition("=")[0].lstrip("-").replace("-", "_"): None for flag in re.findall(r"--\S+", flags)}
-    assert re.search(expected, refuse(rlsuite.run, [*command("ppo", **given), *flags.split()]))
+    assert re.search(expected, refuse(rlsuite.run, [*command(algo, **given), *flags.split()]))
 
 
 @pytest.mark.parametrize("desc", ['{"map_name": "9x9"}', '{"map_name": 3}'])
@@ -243,20 +346,25 @@ def test_an_environment_that_fails_in_its_constructor(desc: str, refuse: Refuse,
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("algo", "settings"),
     [
-        {"env": ("CartPole-v1", "NoSuch-v1")},
-        {"num_envs": (2, 3), "total_steps": 768},
-        {"minibatch_size": (32, 48)},
-        {"gamma": (0.9, 2)},
-        {"env": ("CartPole-v1", "Blackjack-v1")},
+        ("ppo", {"env": ("CartPole-v1", "NoSuch-v1")}),
+        ("ppo", {"num_envs": (2, 3), "total_steps": 768}),
+        ("ppo", {"minibatch_size": (32, 48)}),
+        ("ppo", {"gamma": (0.9, 2)}),
+        ("ppo", {"env": ("CartPole-v1", "Blackjack-v1")}),
+        ("dqn", {"buffer_size": (1000, 10**12)}),
+        ("dqn", {"update_after": (64, 1000)}),
+        ("dqn", {"env": ("CartPole-v1", "Pendulum-v1")}),
+        ("ddpg", {"buffer_size": (1000, 10**12)}),
+        ("ddpg", {"env": ("Pendulum-v1", "CartPole-v1")}),
     ],
     ids=str,
 )
 def test_a_bad_value_in_a_grid_is_found_before_the_first_run(
-    settings: dict[str, Any], refuse: Refuse, command: Any
+    algo: str, settings: dict[str, Any], refuse: Refuse, command: Any
 ) -> None:
-    refuse(rlsuite.run, command("ppo", **settings))
+    refuse(rlsuite.run, command(algo, **settings))
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below"])
@@ -440,15 +548,15 @@ def test_bad_numbers_from_the_environment(
     capsys: pytest.CaptureFixture[str],
     recwarn: Any,
 ) -> None:
-    kwargs = json.dumps({"where": where, "value": value, "after": 295})
-    argv = command(algo, env="rlsuite-tests/Faulty-v0", env_kwargs=kwargs, total_steps=1024, data_dir=tmp_path)
+    env = faulty(algo, where=where, value=value, after=145)
+    argv = command(algo, **env, total_steps=512, steps_per_epoch=128, data_dir=tmp_path)
     assert rlsuite.run.main(argv) == 3
     message, run = stopped(capsys, tmp_path)
-    # Episodes have 10 steps: step 295 is the fifth of an episode, and the next reset follows step 300.
+    # Episodes have 10 steps: step 145 is the fifth of an episode, and the next reset follows step 150.
     tensor, when, env_step = {
-        "reset": ("observation", "reset", 600),
-        "step": ("observation", "step 5", 590),
-        "reward": ("reward", "step 5", 590),
+        "reset": ("observation", "reset", 300),
+        "step": ("observation", "step 5", 290),
+        "reward": ("reward", "step 5", 290),
     }[where]
     assert f"{tensor} of environment 0 is not finite" in message
     assert f"at {when} of the episode" in message
@@ -456,7 +564,7 @@ def test_bad_numbers_from_the_environment(
     step = int(re.search(r"env step (\d+)", message).group(1))
     assert abs(step - env_step) <= 2
     assert where != "reward" or f"({value})" in message
-    assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [128, 256]
     assert not (run / "result.json").exists()
     assert all(np.isfinite(p.detach().numpy()).all() for p in load_policy(run).parameters())
     assert rlsuite.play.main([str(run), "--best"]) == 0
@@ -467,7 +575,7 @@ def test_bad_numbers_from_the_environment(
 def test_a_first_observation_that_is_bad_leaves_nothing(
     algo: str, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = command(algo, env="rlsuite-tests/Faulty-v0", env_kwargs='{"where": "reset"}', data_dir=tmp_path / "data")
+    argv = command(algo, **faulty(algo, where="reset"), data_dir=tmp_path / "data")
     assert rlsuite.run.main(argv) == 3
     assert "observation of environment 0 is not finite" in one_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
@@ -478,11 +586,11 @@ def test_a_first_observation_that_is_bad_leaves_nothing(
 def test_rewards_too_large_for_float32(
     algo: str, value: str, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str], recwarn: Any
 ) -> None:
-    kwargs = json.dumps({"where": "reward", "value": value, "after": 200})
-    argv = command(algo, env="rlsuite-tests/Faulty-v0", env_kwargs=kwargs, total_steps=1024, data_dir=tmp_path)
+    env = faulty(algo, where="reward", value=value, after=200)
+    argv = command(algo, **env, total_steps=1024, data_dir=tmp_path)
     assert rlsuite.run.main(argv) == 3
     message, run = stopped(capsys, tmp_path)
-    assert re.match("Loss(Pi|V) is|reward of environment 0|the advantage of step", message)
+    assert re.match("Loss(Pi|V|Q) is|reward of environment 0|the advantage of step", message)
     assert "rewards" in message
     assert "step" in message
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256]
@@ -494,9 +602,10 @@ def test_rewards_too_large_for_float32(
 def test_a_learning_rate_far_too_high(
     algo: str, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rlsuite.run.main(command(algo, vf_lr=1e30, data_dir=tmp_path)) == 3
+    rate = "q_lr" if algo in OFF_POLICY else "vf_lr"
+    assert rlsuite.run.main(command(algo, **{rate: 1e30}, data_dir=tmp_path)) == 3
     message, run = stopped(capsys, tmp_path)
-    assert re.match(r"Loss(Pi|V) is \S+ .*(inf|nan) at gradient step \d+; .*learning rate", message)
+    assert re.match(r"Loss(Pi|V|Q) is \S+ .*(inf|nan) at gradient step \d+; .*learning rate", message)
     assert read_progress(run) == {}
 
 

@@ -313,3 +313,28 @@ def test_plan_epochs_meets_the_budget_exactly(steps, num_envs, rollout_len, roll
     assert whole == [rollout_len] * len(whole)
     assert 1 <= last <= rollout_len
     assert len(epochs[-1]) <= rollouts
+
+
+def test_bootstrap_values_what_truncations_and_the_last_step_led_to():
+    buf, value = make(BOX)[1], lambda obs: obs.sum(1)
+    fill(buf, np.random.default_rng(1), 8, {(1, 1)})
+    buf.clear()
+    finals, last_obs = fill(buf, np.random.default_rng(0), 6, {(2, 0), (5, 1)}, {(2, 0), (3, 1)})
+    buf.boot[:] = 99
+    buf.bootstrap(value, last_obs, torch.device("cpu"))
+    expected = np.full((8, 2), 99, np.float32)
+    expected[2, 0], expected[5] = finals[2, 0].sum(), [last_obs[0].sum(), finals[5, 1].sum()]
+    assert last_obs[1].sum() != finals[5, 1].sum()
+    np.testing.assert_allclose(buf.boot, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("act_space", [spaces.Discrete(2), BOX])
+def test_probe_takes_evenly_spaced_samples_with_their_actions(act_space):
+    buf = make(act_space, steps=60)[1]
+    fill(buf, np.random.default_rng(0), 50)
+    obs, act = buf.obs[:50].reshape(100, 3), buf.act[:50].reshape(100, *buf.act.shape[2:])
+    for most, which in ((2048, np.arange(100)), (100, np.arange(100)), (12, np.arange(12) * 9)):
+        seen, taken = buf.probe(torch.device("cpu"), most)
+        np.testing.assert_array_equal(seen.numpy(), obs[which])
+        np.testing.assert_array_equal(taken.numpy(), act[which])
+        assert taken.dtype == (torch.int64 if act_space != BOX else torch.float32)

@@ -13,14 +13,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
 
 import rlsuite.play
 from rlsuite.common.runs import find_runs, read_config, read_progress
 from rlsuite.presets import PRESETS
 from rlsuite.run import Launch, algorithm_names, main
 
-ALGORITHMS = ["vpg", "a2c", "ppo"]
-KINDS = {"CartPole-v1": "{}", "Pendulum-v1": "{}", "FrozenLake-v1": '{"is_slippery": false}'}
+NETWORKS = {
+    **dict.fromkeys(ON_POLICY, "actor_critic.ActorCritic"),
+    "dqn": "q_networks.QNetwork",
+    "ddpg": "q_networks.MuQNetwork",
+}
 
 USER_MODULE = """
 import gymnasium as gym
@@ -61,13 +65,13 @@ def stop_at(at: int) -> type[gym.Wrapper]:
 
 
 def test_the_algorithms_are_the_files_in_algos() -> None:
-    assert set(ALGORITHMS) <= set(algorithm_names())
+    assert set(ALGORITHMS) == set(algorithm_names())
 
 
-@pytest.mark.parametrize("env", KINDS)
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(("algo", "env"), PAIRS)
 def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, train: Any, command: Any) -> None:
-    settings = {"env": env, "env_kwargs": KINDS[env], "seed": 3, "total_steps": 768, "note": "does it run?"}
+    kwargs = '{"is_slippery": false}' if env == "FrozenLake-v1" else "{}"
+    settings = {"env": env, "env_kwargs": kwargs, "seed": 3, "total_steps": 768, "note": "does it run?"}
     run = train(tmp_path, algo, **settings)
     assert sorted(path.name for path in run.iterdir()) == (
         ["config.json", "episodes", "policy.safetensors", "progress.txt", "result.json", "snapshots"]
@@ -76,7 +80,7 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     assert {name: config[name] for name in settings} == settings
     assert config["algo"] == algo
     assert config["custom_env"] is False
-    assert config["network"] == "rlsuite.common.actor_critic.ActorCritic"
+    assert config["network"] == f"rlsuite.common.{NETWORKS[algo]}"
     assert config["command"].startswith(f"python -m rlsuite.run {algo} --env {env} ")
     assert "--note 'does it run?'" in config["command"]
     assert set(config["versions"]) >= {"python", "torch", "numpy", "gymnasium"}
@@ -212,7 +216,9 @@ def test_every_preset_is_one_that_the_algorithm_takes(algo: str) -> None:
 @pytest.mark.parametrize(("total", "steps"), [(600, [256, 512, 600]), (100, [100]), (2, [2]), (258, [256, 258])])
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_budget_is_met_exactly(algo: str, total: int, steps: list[int], tmp_path: Path, train: Any) -> None:
-    assert read_progress(train(tmp_path, algo, total_steps=total))["TotalEnvInteracts"].tolist() == steps
+    one_update = {"update_after": total, "update_every": total} if algo in OFF_POLICY else {}
+    table = read_progress(train(tmp_path, algo, total_steps=total, **one_update))
+    assert table["TotalEnvInteracts"].tolist() == steps
 
 
 def test_quiet_prints_nothing(tmp_path: Path, train: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -229,17 +235,23 @@ def test_an_environment_of_the_users_own_module(
     (run,) = find_runs([tmp_path / "out"])
     assert run.parent.name == "ppo_my_module_Short-v0"
     assert read_config(run)["env"] == "my_module:Short-v0"
-    assert set(read_progress(run)["AverageEpRet"]) == {7.0}
     monkeypatch.syspath_prepend(tmp_path)
-    assert len(rlsuite.play.play(run, episodes=2)) == 2
+    assert main(command("dqn", env="my_module:Short-v0", data_dir=tmp_path / "out")) == 0
+    runs = find_runs([tmp_path / "out"])
+    assert len(runs) == 2
+    for path in runs:
+        assert set(read_progress(path)["AverageEpRet"]) == {7.0}
+        assert len(rlsuite.play.play(path, episodes=2)) == 2
 
 
+@pytest.mark.parametrize("algo", ["ppo", *OFF_POLICY])
 def test_an_interrupted_training_keeps_what_it_has(
-    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    algo: str, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrapper, make = stop_at(700), gym.make
+    untested = {"num_test_episodes": 0} if algo in OFF_POLICY else {}
     monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
-    code = main([*command("ppo", total_steps=2048, data_dir=tmp_path), "--quiet"])
+    code = main([*command(algo, total_steps=2048, data_dir=tmp_path, **untested), "--quiet"])
     (run,) = find_runs([tmp_path])
     assert code == 130
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]

@@ -16,6 +16,10 @@ from rlsuite.common.diagnostics import (
     explained_variance,
     gaussian_entropy,
     gaussian_kl,
+    greedy_entropy,
+    greedy_kl,
+    noise_entropy,
+    noise_kl,
     state_entropy,
     update_ratio,
 )
@@ -192,3 +196,46 @@ def test_update_ratio_equals_the_norm_of_the_change_over_the_norm_before():
         after[1].bias -= 4.0
     assert update_ratio(before, after) == pytest.approx(1.0)
     assert update_ratio(after, before) == pytest.approx(5 / math.sqrt(16 + 4 + 4 + 0))
+
+
+def greedy_policies(epsilon, n):
+    """Two ε-greedy policies as torch has them, whose greedy actions differ."""
+    probs = torch.full((2, n), epsilon / n, dtype=torch.float64)
+    probs[0, 0] += 1 - epsilon
+    probs[1, -1] += 1 - epsilon
+    return [torch.distributions.Categorical(probs=p) for p in probs]
+
+
+@pytest.mark.parametrize("n", [2, 3, 18])
+@pytest.mark.parametrize("epsilon", [0.01, 0.3, 1.0])
+def test_greedy_entropy_and_kl_equal_those_of_torch_distributions(epsilon, n):
+    p, q = greedy_policies(epsilon, n)
+    assert greedy_entropy(epsilon, n) == pytest.approx(p.entropy().item(), rel=1e-9)
+    for flips in (0.0, 0.25, 1.0):
+        expected = flips * torch.distributions.kl_divergence(p, q).item()
+        assert greedy_kl(flips, epsilon, n) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_greedy_entropy_of_a_policy_without_a_choice_is_0():
+    assert greedy_entropy(0.0, 4) == greedy_entropy(0.0, 1) == 0
+    assert greedy_entropy(0.3, 1) == pytest.approx(0, abs=1e-12)
+    assert greedy_entropy(1.0, 4) == pytest.approx(math.log(4))
+
+
+def test_greedy_kl_takes_ε_to_be_at_least_a_hundredth():
+    assert greedy_kl(0.5, 0.0, 4) == greedy_kl(0.5, 0.003, 4) == greedy_kl(0.5, 0.01, 4) < math.inf
+    assert greedy_kl(0.5, 0.011, 4) < greedy_kl(0.5, 0.01, 4)
+    assert greedy_kl(0.0, 0.0, 1) == 0
+
+
+def test_noise_entropy_and_kl_equal_those_of_torch_distributions():
+    torch.manual_seed(0)
+    mu_p, mu_q, std = torch.randn(30, 3), torch.randn(30, 3), torch.tensor([0.1, 1.0, 20.0])
+    p, q = (torch.distributions.Independent(torch.distributions.Normal(mu, std), 1) for mu in (mu_p, mu_q))
+    assert noise_entropy(std.numpy()) == pytest.approx(p.entropy()[0].item(), rel=1e-5)
+    torch.testing.assert_close(noise_kl(mu_p, mu_q, std), torch.distributions.kl_divergence(p, q), rtol=1e-4, atol=1e-5)
+
+
+def test_noise_kl_of_one_noise_width_in_each_of_three_dimensions_is_3_halves():
+    std = torch.tensor([0.5, 1.0, 2.0])
+    assert noise_kl(std[None], torch.zeros(1, 3), std).tolist() == [1.5]

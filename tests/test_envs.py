@@ -424,3 +424,13 @@ def test_random_return_of_probes():
     assert random_return(make_env("rlsuite/OneStep-v0"), episodes=3) == 1.0
     assert random_return(make_env("rlsuite/ConstantReward-v0"), episodes=3) == 20.0
     assert -1 < random_return(make_env("rlsuite/Context-v0"), episodes=50) < 1
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 3, 7])
+@pytest.mark.parametrize("every", [1, 2, 5, 20])
+def test_what_is_due_after_every_so_many_env_steps_does_not_depend_on_num_envs(num_envs, every):
+    envs, due = envs_of(*[Counter(9) for _ in range(num_envs)]), 0
+    for step in range(1, 31):
+        steps(envs, 1)
+        due += envs.passed(every)
+        assert due == step * num_envs // every

@@ -1,4 +1,4 @@
-"""The columns that on-policy algorithms share, on epochs built by hand."""
+"""The columns that algorithms share, on epochs built by hand."""
 
 import copy
 import math
@@ -11,7 +11,8 @@ from gymnasium import spaces
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import RolloutBuffer
 from rlsuite.common.diagnostics import state_entropy
-from rlsuite.common.health import Averages, on_policy_health
+from rlsuite.common.health import Averages, off_policy_health, on_policy_health
+from rlsuite.common.q_networks import MuQNetwork, QNetwork
 
 torch.set_num_threads(1)
 OBS = spaces.Box(-5, 5, (3,), np.float32)
@@ -194,3 +195,68 @@ def test_add_max_keeps_the_largest():
     for value in (1.0, 3.0, 2.0):
         stats.add_max(Ratio1=value)
     assert stats.means() == {"Ratio1": 3.0}
+
+
+def test_averages_of_names_are_nan_until_something_is_counted():
+    stats = Averages("LossQ", "GradNormQ", "Ratio1")
+    stats.add(2, LossQ=3.0)
+    stats.add(2, LossQ=5.0)
+    stats.add_max(Ratio1=0.5)
+    means = stats.means()
+    assert math.isnan(means.pop("GradNormQ"))
+    assert means == {"LossQ": 4.0, "Ratio1": 0.5}
+
+
+def test_kept_tensors_come_back_whole_in_one_array():
+    stats, q = Averages(), torch.arange(3.0, requires_grad=True)
+    stats.keep(q=2 * q, target=torch.ones(3))
+    stats.keep(q=q[:2])
+    assert stats.kept("q").tolist() == [0, 2, 4, 0, 1]
+    assert stats.kept("target").tolist() == [1, 1, 1]
+    assert (stats.kept("nothing").shape, stats.kept("nothing").dtype) == ((0,), np.float32)
+    assert stats.means() == {}
+
+
+def off_policy_epoch(act_space):
+    """Networks of Q and an epoch of two environments with ends of both kinds; also what the last steps led to."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    kind = QNetwork if isinstance(act_space, spaces.Discrete) else MuQNetwork
+    ac, buf, finals = changed(kind(OBS, act_space, (8,))), RolloutBuffer(2 * 40, 2, OBS, act_space), {}
+    for t in range(32):
+        obs, next_obs = rng.normal(size=(2, 2, 3)).astype(np.float32)
+        act = rng.integers(0, 4, 2) if kind is QNetwork else rng.uniform(-3, 1, (2, 2))
+        terminated, truncated = rng.random((2, 2)) < 0.2
+        val, entropy = rng.normal(8, 2, 2), 0.1 * t
+        buf.store(obs, act, rng.normal(2, 1, 2), next_obs, terminated, truncated, val, entropy)
+        finals |= {(t, n): next_obs[n] for n in range(2) if truncated[n]}
+    return ac, buf, finals, rng.normal(size=(2, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("act_space", SPACES)
+def test_off_policy_columns_compare_q_at_collection_with_observed_returns(act_space):
+    ac, buf, finals, last_obs = off_policy_epoch(act_space)
+    assert len(finals) > 3
+    stats = Averages()
+    stats.keep(q=torch.tensor([1.0, 2, 6]), target=torch.tensor([1.0, 4, 4]))
+    health = off_policy_health(ac, buf, last_obs, GAMMA, stats)
+
+    value = lambda obs: ac.value(torch.tensor(obs)[None]).item()  # noqa: E731
+    buf.boot[:] = math.nan
+    buf.boot[31] = [value(obs) for obs in last_obs]
+    for place, obs in finals.items():
+        buf.boot[place] = value(obs)
+    ret, val = observed_returns(buf), buf.val[:32].astype(np.float64)
+    assert health["QVals"] == health["ValueMean"] == pytest.approx(val.mean(), rel=1e-5)
+    assert health["ReturnMean"] == pytest.approx(ret.mean(), rel=1e-5)
+    assert health["ValueBias"] == pytest.approx((val - ret).mean(), rel=1e-4)
+    assert health["ExplainedVariance"] == pytest.approx(1 - np.var(ret - val) / np.var(ret), rel=1e-4)
+    assert health["Entropy"] == pytest.approx(0.1 * 31 / 2, rel=1e-5)
+    assert health["TDError"] == pytest.approx((0 + 2 + 2) / 3)
+    assert health["ExplainedVarianceTD"] == pytest.approx(1 - (8 / 3) / 2)
+
+
+def test_columns_of_minibatches_are_nan_without_a_gradient_step():
+    ac, buf, _, last_obs = off_policy_epoch(SPACES[0])
+    health = off_policy_health(ac, buf, last_obs, GAMMA, Averages())
+    assert {name for name, value in health.items() if math.isnan(value)} == {"TDError", "ExplainedVarianceTD"}

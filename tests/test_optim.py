@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rlsuite.common.checks import NonFiniteError, UserError
-from rlsuite.common.optim import FlatOptimizer, adam, rmsprop, set_up_torch
+from rlsuite.common.optim import FlatOptimizer, adam, flatten, rmsprop, set_up_torch
 
 torch.set_num_threads(1)
 
@@ -178,3 +178,31 @@ def test_a_parameter_of_two_optimisers_is_refused():
     FlatOptimizer("LossPi", torch.nn.Sequential(trunk, torch.nn.Linear(2, 1)), adam)
     with pytest.raises(UserError, match="LossV shares a parameter"):
         FlatOptimizer("LossV", torch.nn.Sequential(trunk, torch.nn.Linear(2, 1)), adam)
+
+
+def test_flatten_turns_parameters_into_views_and_leaves_their_values_and_the_original_alone():
+    net, original = network(), network()
+    copied = copy.deepcopy(net)
+    flat = flatten(copied)
+    assert_equal_parameters(copied, original, rtol=0, atol=0)
+    assert torch.equal(flat, torch.cat([p.detach().reshape(-1) for p in original.parameters()]))
+    flat.lerp_(torch.ones_like(flat), 1.0)
+    assert all((p == 1).all() for p in copied.parameters())
+    assert_equal_parameters(net, original, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("critic_trains_too", [False, True])
+def test_a_policys_loss_through_a_critic_leaves_the_critics_gradients_alone(critic_trains_too):
+    policy, critic = network(), nn.Linear(3, 1)
+    pi_opt, q_opt = flat_sgd(policy), flat_sgd(critic) if critic_trains_too else None
+    if q_opt:
+        q_opt.step(critic(torch.ones(5, 3)).square().mean())
+    before, grad = copy.deepcopy(critic), [None if p.grad is None else p.grad.clone() for p in critic.parameters()]
+    x = torch.ones(5, 4)
+    climbed = critic(policy(x)).mean().item()
+    pi_opt.step(-critic(policy(x)).mean())
+    assert critic(policy(x)).mean().item() > climbed
+    assert_equal_parameters(critic, before, rtol=0, atol=0)
+    assert [g is not None for g in grad] == [critic_trains_too] * 2
+    for p, g in zip(critic.parameters(), grad, strict=True):
+        assert p.grad is None if g is None else torch.equal(p.grad, g)

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from conftest import OFF_POLICY
 
-from rlsuite.common.checkpoint import load_episode
+from rlsuite.common.checkpoint import load_episode, load_policy, run_env
 from rlsuite.common.logger import Logger
-from rlsuite.common.runs import read_progress
+from rlsuite.common.runs import read_config, read_progress
+from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 from rlsuite.play import main, play, play_again
 
 
@@ -32,11 +35,38 @@ def target(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     return train(tmp_path_factory.mktemp("target"), "a2c", env="rlsuite/Target-v0", total_steps=128)
 
 
-def test_equal_seeds_play_equal_episodes(cartpole: Path) -> None:
-    first = play(cartpole, episodes=4, seed=1)
+@pytest.fixture(scope="module", params=["ppo", *OFF_POLICY])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    """Episodes are cut at 60 steps, so that some end in each epoch of 64 steps."""
+    settings = {"total_steps": 768, "num_envs": 4, "env_kwargs": '{"max_episode_steps": 60}'}
+    return train(tmp_path_factory.mktemp(request.param), request.param, **settings)
+
+
+def test_equal_seeds_play_equal_episodes(run: Path) -> None:
+    first = play(run, episodes=4, seed=1)
     assert len(first) == 4
-    assert first == play(cartpole, episodes=4, seed=1)
-    assert len({tuple(play(cartpole, episodes=4, seed=seed)) for seed in range(4)}) > 1
+    assert first == play(run, episodes=4, seed=1)
+    assert len({tuple(play(run, episodes=4, seed=seed)) for seed in range(4)}) > 1
+
+
+def test_what_is_played_is_the_most_probable_action(run: Path) -> None:
+    env, ac = run_env(read_config(run)), load_policy(run)
+    obs, _ = env.reset(seed=episode_seed(7, TEST_EPISODES, 0, 0))
+    rewards, done = [], False
+    while not done:
+        act = ac.mode(torch.as_tensor(obs)[None])[0].numpy()
+        obs, rew, terminated, truncated, _ = env.step(act)
+        rewards.append(float(rew))
+        done = terminated or truncated
+    assert play(run, episodes=1, seed=7) == [pytest.approx(sum(rewards), rel=1e-9)]
+
+
+@pytest.mark.parametrize("run", OFF_POLICY, indirect=True)
+def test_a_deterministic_policy_can_not_be_sampled(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--stochastic"]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert re.fullmatch("rlsuite: this policy is deterministic.*leave out --stochastic\n", out.err)
 
 
 def test_sampled_actions_depend_on_the_seed(target: Path) -> None:
@@ -51,12 +81,13 @@ def test_sampled_actions_repeat_with_the_seed(target: Path) -> None:
     assert first == play(target, episodes=3, seed=2, stochastic=True)
 
 
-def test_prints_what_it_measured(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    returns = play(cartpole, episodes=3, seed=5)
+def test_prints_what_it_measured(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    returns = play(run, episodes=3, seed=5)
     capsys.readouterr()
-    assert main([str(cartpole), "--episodes", "3", "--seed", "5"]) == 0
+    assert main([str(run), "--episodes", "3", "--seed", "5"]) == 0
     low, mean, high = min(returns), sum(returns) / 3, max(returns)
-    stats = rf"return {mean:.2f} ± [\d.]+ \(min {low:.2f}, max {high:.2f}\), length {mean:.1f}"
+    length = 60 if read_config(run)["env"] == "Pendulum-v1" else mean
+    stats = rf"return {mean:.2f} ± [\d.]+ \(min {low:.2f}, max {high:.2f}\), length {length:.1f}"
     assert re.fullmatch(f"3 deterministic episodes: {stats}\n", capsys.readouterr().out)
 
 
@@ -64,15 +95,16 @@ def test_an_experiment_of_one_run_is_that_run(cartpole: Path) -> None:
     assert main([str(cartpole.parent), "--episodes", "1"]) == 0
 
 
-def test_best_and_worst_are_the_extremes_of_their_row(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = read_progress(cartpole)
+def test_best_and_worst_are_the_extremes_of_their_row(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = read_progress(run)
     for row, epoch in enumerate((1, 2, 3)):
         for which, column in (("best", "MaxEpRet"), ("worst", "MinEpRet")):
-            assert main([str(cartpole), "--epoch", str(epoch), f"--{which}"]) == 0
+            assert main([str(run), "--epoch", str(epoch), f"--{which}"]) == 0
             out = capsys.readouterr().out
             assert out.startswith(f"{which} episode of epoch {epoch}: return {table[column][row]:.2f}, length ")
-            replayed, recorded = play_again(cartpole, epoch, which)
-            assert replayed == recorded == table[column][row]
+            replayed, recorded = play_again(run, epoch, which)
+            assert replayed == pytest.approx(recorded, rel=1e-9)
+            assert recorded == pytest.approx(table[column][row], rel=1e-6)
             capsys.readouterr()
 
 
@@ -147,8 +179,9 @@ def test_filming_does_not_change_the_episodes(cartpole: Path, tmp_path: Path) ->
     assert filmed == play(cartpole, episodes=1, seed=0)
 
 
+@pytest.mark.parametrize("algo", ["ppo", *OFF_POLICY])
 def test_a_training_can_be_watched_while_it_runs(
-    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    algo: str, tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_epoch, seen = Logger.log_epoch, []
 
@@ -165,7 +198,7 @@ def test_a_training_can_be_watched_while_it_runs(
             assert not (self.run_dir / "result.json").exists()
 
     monkeypatch.setattr(Logger, "log_epoch", log_and_play)
-    train(tmp_path, "ppo", total_steps=768)
+    train(tmp_path, algo, total_steps=768, env_kwargs='{"max_episode_steps": 120}')
     out = capsys.readouterr()
     assert seen == [0, 0, 0]
     assert out.out.count("1 deterministic episodes: return ") == 1
@@ -174,11 +207,11 @@ def test_a_training_can_be_watched_while_it_runs(
     assert out.err == ""
 
 
-def test_playing_leaves_the_run_as_it_is(cartpole: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in cartpole.rglob("*")}
-    assert main([str(cartpole), "--episodes", "1"]) == 0
-    assert main([str(cartpole), "--best"]) == 0
-    assert {path: path.stat().st_mtime_ns for path in cartpole.rglob("*")} == before
+def test_playing_leaves_the_run_as_it_is(run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert main([str(run), "--episodes", "1"]) == 0
+    assert main([str(run), "--best"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_play_as_a_module(cartpole: Path, tmp_path: Path, python: Any) -> None:

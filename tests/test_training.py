@@ -1,7 +1,10 @@
 """What a training writes about itself, and what it leaves unchanged and changes."""
 
 import ast
+import functools
 import itertools
+import json
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,36 +13,114 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import ALGORITHMS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
+from gymnasium import spaces
 
 import rlsuite.algos
-from rlsuite.algos import a2c, ppo, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checkpoint import load_policy, load_snapshot, read_safetensors
 from rlsuite.common.checks import UserError
 from rlsuite.common.envs import evaluate
 from rlsuite.common.logger import Logger
+from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.runs import find_runs, read_config, read_progress
 
-ALGORITHMS = ["vpg", "a2c", "ppo"]
+RETURNS = ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
+TEST_RETURNS = ["AverageTestEpRet", "StdTestEpRet", "MaxTestEpRet", "MinTestEpRet", "TestEpLen"]
 # fmt: off
 COLUMNS = {
-    "Epoch", "AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen", "Entropy", "ActionEntropy", "KL",
-    "ExplainedVariance", "StateEntropy", "GradNormPi", "GradNormV", "UpdateRatioPi", "UpdateRatioV", "LossPi", "LossV",
-    "ValueMean", "ValueStd", "ReturnMean", "ValueBias", "AdvStd", "PiLR", "VfLR", "TotalEnvInteracts", "GradSteps",
-    "Time", "StepsPerSec",
+    "Epoch", *RETURNS, "Entropy", "ActionEntropy", "KL", "ExplainedVariance", "StateEntropy", "ValueMean", "ValueStd",
+    "ReturnMean", "ValueBias", "TotalEnvInteracts", "GradSteps", "Time", "StepsPerSec",
 }
 # fmt: on
-PPO_COLUMNS = {"ClipFrac", "StopIter", "Ratio1"}
-GAUSSIAN_COLUMNS = {"LogStd", "ClippedActions"}
-RETURNS = ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
-ENVS = ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"]
+OFF_POLICY_COLUMNS = {*TEST_RETURNS, "QVals", "TDError", "ExplainedVarianceTD", "TargetGap"}
+OWN_COLUMNS = {
+    "vpg": {"AdvStd"},
+    "a2c": {"AdvStd"},
+    "ppo": {"AdvStd", "ClipFrac", "StopIter", "Ratio1"},
+    "dqn": OFF_POLICY_COLUMNS | {"Epsilon", "GreedyFlips"},
+    "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
+}
+# The networks that have an optimiser each, and of each of them the setting and the column of its learning rate.
+PARTS = {**dict.fromkeys(ON_POLICY, ("pi", "v")), "dqn": ("q",), "ddpg": ("pi", "q")}
+RATES = {"pi": ("pi_lr", "PiLR"), "v": ("vf_lr", "VfLR"), "q": ("q_lr", "QLR")}
+GAUSSIAN_NOISE_ENTROPY = 0.5 * np.log(2 * np.pi * np.e)
 
 
-@pytest.fixture(scope="module", params=itertools.product(ALGORITHMS, ENVS), ids="-".join)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
-    """A run of each algorithm on each kind of space; 256 steps of 2 environments end no episode of Pendulum."""
-    algo, env = request.param
-    return train(tmp_path_factory.mktemp(algo), algo, env=env, total_steps=1024, seed=1)
+class Clock(gym.Env):
+    """Reward 1 for ever; an observation is how manieth episode and how manieth step this is."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self, continuous: bool = False) -> None:
+        self.action_space = spaces.Box(-3, 1, (1,)) if continuous else spaces.Discrete(2)
+        self.seeds: list[int | None] = []
+
+    def observe(self) -> np.ndarray:
+        return np.array([len(self.seeds), self.time], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.seeds.append(seed)
+        self.time = 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self.observe(), 1.0, False, False, {}
+
+
+def constant_reward(algo: str, limit: int) -> dict[str, str]:
+    """Settings of an environment whose episodes all last `limit` steps."""
+    kwargs = {"continuous": algo == "ddpg", "max_episode_steps": limit}
+    return {"env": "rlsuite/ConstantReward-v0", "env_kwargs": json.dumps(kwargs)}
+
+
+def columns_of(algo: str, prefix: str) -> list[str]:
+    """For example UpdateRatioPi and UpdateRatioV."""
+    return [prefix + part.capitalize() for part in PARTS[algo]]
+
+
+def rates(algo: str, value: float | None = 0) -> dict[str, float | None]:
+    """All learning rates at one value."""
+    return {RATES[part][0]: value for part in PARTS[algo]}
+
+
+def parameters(module: torch.nn.Module) -> torch.Tensor:
+    """All parameters of a module in one vector, as they are now."""
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def epsilon_greedy(epsilon: float, n: int) -> tuple[float, float]:
+    """Probabilities of the greedy action and of each other one."""
+    return 1 - epsilon + epsilon / n, epsilon / n
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Callable[[str, str], Path]:
+    """A run of an algorithm in an environment; 256 steps of 2 environments end no episode of Pendulum."""
+
+    @functools.cache
+    def run(algo: str, env: str) -> Path:
+        fast = {"q_lr": 0.01} if algo in OFF_POLICY else {}  # so that some greedy actions change
+        return train(tmp_path_factory.mktemp(algo), algo, env=env, total_steps=1024, seed=1, **fast)
+
+    return run
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def run(request: pytest.FixtureRequest, trained: Any) -> Path:
+    return trained(*request.param)
+
+
+@pytest.fixture(params=[pair for pair in PAIRS if pair[0] in ON_POLICY], ids="-".join)
+def on_policy_run(request: pytest.FixtureRequest, trained: Any) -> Path:
+    return trained(*request.param)
+
+
+@pytest.fixture(params=[pair for pair in PAIRS if pair[0] in OFF_POLICY], ids="-".join)
+def off_policy_run(request: pytest.FixtureRequest, trained: Any) -> Path:
+    return trained(*request.param)
 
 
 def without_times(run: Path) -> list[list[str]]:
@@ -61,8 +142,11 @@ def contents(run: Path) -> dict[str, Any]:
 
 def test_every_row_has_every_column(run: Path) -> None:
     config, table = read_config(run), read_progress(run)
-    expected = COLUMNS | (PPO_COLUMNS if config["algo"] == "ppo" else set())
-    expected |= GAUSSIAN_COLUMNS if config["env"] == "Pendulum-v1" else set()
+    algo = config["algo"]
+    expected = COLUMNS | OWN_COLUMNS[algo] | {RATES[part][1] for part in PARTS[algo]}
+    expected.update(*(columns_of(algo, prefix) for prefix in ("GradNorm", "UpdateRatio", "Loss")))
+    if config["env"] == "Pendulum-v1":
+        expected |= {"ClippedActions", "LogStd"} if algo in ON_POLICY else {"ClippedActions"}
     assert set(table) == expected
     assert table["Epoch"].tolist() == [1, 2, 3, 4]
 
@@ -83,49 +167,69 @@ def test_values_are_finite_or_nan_where_they_may_be(run: Path) -> None:
 
 def test_values_lie_in_their_ranges(run: Path) -> None:
     config, table = read_config(run), read_progress(run)
-    done = np.isfinite(table["EpLen"])
-    assert (table["MinEpRet"] <= table["AverageEpRet"])[done].all()
-    assert (table["AverageEpRet"] <= table["MaxEpRet"])[done].all()
+    for kind in ("", "Test") if config["algo"] in OFF_POLICY else ("",):
+        low, mean, high = (table[f"{statistic}{kind}EpRet"] for statistic in ("Min", "Average", "Max"))
+        done = np.isfinite(mean)
+        assert (low <= mean)[done].all()
+        assert (mean <= high)[done].all()
     n = {"CartPole-v1": 2, "Pendulum-v1": 16, "FrozenLake-v1": 4}[config["env"]]
     assert ((table["ActionEntropy"] >= 0) & (table["ActionEntropy"] <= np.log(n) + 1e-6)).all()
+    np.testing.assert_allclose(table["ValueBias"], table["ValueMean"] - table["ReturnMean"], rtol=1e-4, atol=1e-4)
+    for name in ("ExplainedVariance", "ExplainedVarianceTD"):
+        column = table.get(name, np.zeros(0))
+        assert (column[np.isfinite(column)] <= 1).all(), name
+    not_negative = {"StdEpRet", "StdTestEpRet", "ValueStd", "AdvStd", "StepsPerSec", "Time", "TDError", "TargetGap"}
+    not_negative.update(columns_of(config["algo"], "GradNorm"), {"LossV", "LossQ"})
+    for name in not_negative & set(table):
+        assert (table[name][np.isfinite(table[name])] >= 0).all(), name
+    for name in {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation"} & set(table):
+        assert ((table[name] >= 0) & (table[name] <= 1)).all(), name
+    assert (np.diff(table["Time"]) >= 0).all()
+
+
+def test_values_of_stochastic_policies_lie_in_their_ranges(on_policy_run: Path) -> None:
+    config, table = read_config(on_policy_run), read_progress(on_policy_run)
     if config["env"] != "Pendulum-v1":
+        n = {"CartPole-v1": 2, "FrozenLake-v1": 4}[config["env"]]
         assert ((table["Entropy"] > 0) & (table["Entropy"] <= np.log(n) + 1e-6)).all()
         assert table["Entropy"][0] == pytest.approx(np.log(n), abs=0.05)
     else:
         # One standard deviation of the first policy: half width 2, ln sigma -0.5 in half widths.
         assert table["LogStd"][0] == pytest.approx(np.log(2) - 0.5, abs=1e-6)
         assert ((table["ClippedActions"] > 0) & (table["ClippedActions"] < 0.5)).all()
-        expected = 0.5 * np.log(2 * np.pi * np.e) + table["LogStd"][0]
-        assert table["Entropy"][0] == pytest.approx(expected, abs=0.2)
-    np.testing.assert_allclose(table["ValueBias"], table["ValueMean"] - table["ReturnMean"], rtol=1e-4, atol=1e-4)
+        assert table["Entropy"][0] == pytest.approx(GAUSSIAN_NOISE_ENTROPY + table["LogStd"][0], abs=0.2)
     assert (table["KL"] > 0).all()
-    assert (table["ExplainedVariance"][np.isfinite(table["ExplainedVariance"])] <= 1).all()
-    for name in ("StdEpRet", "GradNormPi", "GradNormV", "LossV", "ValueStd", "AdvStd", "StepsPerSec", "Time"):
-        assert (table[name][np.isfinite(table[name])] >= 0).all(), name
-    assert (np.diff(table["Time"]) >= 0).all()
     if config["algo"] == "ppo":
         assert (table["Ratio1"] < 1e-4).all()
         assert ((table["StopIter"] >= 1) & (table["StopIter"] <= 2)).all()
-        assert ((table["ClipFrac"] >= 0) & (table["ClipFrac"] <= 1)).all()
 
 
-def test_gradient_steps_are_counted(run: Path) -> None:
-    config, table = read_config(run), read_progress(run)
+def test_values_of_off_policy_algorithms_follow_from_each_other(off_policy_run: Path) -> None:
+    config, table = read_config(off_policy_run), read_progress(off_policy_run)
+    assert table["QVals"].tolist() == table["ValueMean"].tolist()
+    assert (table["TargetGap"] > 0).all()
+    assert (table["TDError"] > 0).all()
+    if config["algo"] == "dqn":
+        g, o = epsilon_greedy(table["Epsilon"], {"CartPole-v1": 2, "FrozenLake-v1": 4}[config["env"]])
+        np.testing.assert_allclose(table["KL"], table["GreedyFlips"] * (g - o) * np.log(g / o), rtol=1e-5)
+        assert table["GreedyFlips"].max() > 0
+    else:
+        assert (table["KL"] > 0).all()
+
+
+def test_gradient_steps_are_counted(on_policy_run: Path) -> None:
+    config, table = read_config(on_policy_run), read_progress(on_policy_run)
     rollouts = 256 / (2 * config["rollout_len"])
     per_rollout = {"vpg": 1 + 3, "a2c": 2, "ppo": 2 * 2 * 4}[config["algo"]]
     assert table["GradSteps"].tolist() == [rollouts * per_rollout * epoch for epoch in (1, 2, 3, 4)]
 
 
-def test_parameters_of_policy_and_critic_change_in_every_epoch(run: Path) -> None:
-    table = read_progress(run)
-    for part, column in [("pi", "UpdateRatioPi"), ("v", "UpdateRatioV")]:
-        first, last = (
-            {k: v for k, v in load_snapshot(run, epoch)[0].state_dict().items() if k.startswith(f"{part}.")}
-            for epoch in (1, 4)
-        )
-        trained = [name for name in first if not name.endswith(("mid", "width"))]
-        assert trained
-        assert [name for name in trained if torch.equal(first[name], last[name])] == []
+def test_parameters_of_every_network_change_in_every_epoch(run: Path) -> None:
+    table, algo = read_progress(run), read_config(run)["algo"]
+    for part, column in zip(PARTS[algo], columns_of(algo, "UpdateRatio"), strict=True):
+        first, last = (dict(getattr(load_snapshot(run, epoch)[0], part).named_parameters()) for epoch in (1, 4))
+        assert first
+        assert [name for name in first if torch.equal(first[name], last[name])] == []
         assert (table[column] > 0).all()
 
 
@@ -135,23 +239,32 @@ def test_the_policy_file_is_the_policy_of_the_last_snapshot(run: Path) -> None:
     assert obs.shape == (256, *snapshot.obs_space.shape)
 
 
+def kl_between(before: Any, after: Any, obs: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+    """Mean KL of two policies, as the algorithm defines it; epsilon and the noise are those of the end."""
+    if config["algo"] == "dqn":
+        g, o = epsilon_greedy(config["epsilon_end"], int(after.act_space.n))
+        return (before.mode(obs) != after.mode(obs)).float().mean() * (g - o) * np.log(g / o)
+    if config["algo"] == "ddpg":
+        return ((before.mode(obs) - after.mode(obs)) / (config["act_noise"] * 2)).square().sum(1).mean() / 2
+    return before.pi(before.encode(obs)).kl(after.pi(after.encode(obs))).mean()
+
+
 def test_kl_and_update_ratio_compare_whole_epochs(run: Path) -> None:
     """Snapshots 2 and 3 are the policies before and after epoch 3, and snapshot 3 holds its states."""
-    table = read_progress(run)
+    config, table = read_config(run), read_progress(run)
     before, (after, obs) = load_snapshot(run, 2)[0], load_snapshot(run, 3)
     with torch.no_grad():
-        x = torch.as_tensor(obs)
-        kl = before.pi(before.encode(x)).kl(after.pi(after.encode(x))).mean()
+        kl = kl_between(before, after, torch.as_tensor(obs), config)
     assert table["KL"][2] == pytest.approx(float(kl), rel=1e-3, abs=1e-7)
-    for part, column in [("pi", "UpdateRatioPi"), ("v", "UpdateRatioV")]:
-        old, new = (torch.cat([p.flatten() for p in getattr(ac, part).parameters()]).detach() for ac in (before, after))
+    for part, column in zip(PARTS[config["algo"]], columns_of(config["algo"], "UpdateRatio"), strict=True):
+        old, new = (parameters(getattr(ac, part)) for ac in (before, after))
         assert table[column][2] == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-3)
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(("algo", "env"), [pair for pair in PAIRS if pair[1] != "FrozenLake-v1"])
 def test_equal_seeds_write_equal_bytes(algo: str, env: str, tmp_path: Path, train: Any) -> None:
-    settings = {"env": env, "num_envs": 4, "normalize_obs": True, "scale_reward": True, "seed": 5, "test_episodes": 2}
+    settings = {"env": env, "num_envs": 4, "normalize_obs": True, "seed": 5, "test_episodes": 2}
+    settings |= {"scale_reward": True} if algo in ON_POLICY else {}
     first = train(tmp_path / "a", algo, **settings)
     second = train(tmp_path / "b", algo, **settings)
     other = train(tmp_path / "c", algo, **{**settings, "seed": 6})
@@ -164,9 +277,11 @@ def test_equal_seeds_write_equal_bytes(algo: str, env: str, tmp_path: Path, trai
 
 
 def test_equal_seeds_in_two_processes(tmp_path: Path, train: Any, python: Any, command: Any) -> None:
-    settings = {"env": "Acrobot-v1", "num_envs": 4, "normalize_obs": True, "scale_reward": True, "seed": 5}
-    here = [train(tmp_path / "here", algo, **settings) for algo in ALGORITHMS]
-    lines = [f"main({command(algo, **settings, data_dir='there')})" for algo in ALGORITHMS]
+    settings = {algo: {"num_envs": 4, "normalize_obs": True, "seed": 5} for algo in ALGORITHMS}
+    for algo in ON_POLICY:
+        settings[algo] |= {"env": "Acrobot-v1", "scale_reward": True}
+    here = [train(tmp_path / "here", algo, **settings[algo]) for algo in ALGORITHMS]
+    lines = [f"main({command(algo, **settings[algo], data_dir='there')})" for algo in ALGORITHMS]
     assert python(tmp_path, "-c", "\n".join(["from rlsuite.run import main", *lines])).returncode == 0
     there = find_runs([tmp_path / "there"])
     for run in here:
@@ -178,13 +293,13 @@ def test_equal_seeds_in_two_processes(tmp_path: Path, train: Any, python: Any, c
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_seed_sets_the_network_and_the_actions(algo: str, tmp_path: Path, train: Any) -> None:
     """Without training and in an environment without randomness, nothing else could make the difference."""
-    settings = {"env": "rlsuite/Target-v0", "pi_lr": 0, "vf_lr": 0, "total_steps": 128}
+    env = "rlsuite/Chain-v0" if algo == "dqn" else "rlsuite/Target-v0"
+    settings = {"env": env, "total_steps": 128, **rates(algo)}
     runs = [train(tmp_path / str(seed), algo, seed=seed, **settings) for seed in (0, 1)]
     first, other = (load_policy(run) for run in runs)
-    assert not torch.equal(first.pi.net[0].weight, other.pi.net[0].weight)
-    assert not torch.equal(first.v.net[0].weight, other.v.net[0].weight)
-    returns = [read_progress(run)["AverageEpRet"][0] for run in runs]
-    assert returns[0] != returns[1]
+    for part in PARTS[algo]:
+        assert not torch.equal(getattr(first, part).net[0].weight, getattr(other, part).net[0].weight)
+    assert len({read_progress(run)["ActionEntropy"][0] for run in runs}) == 2
 
 
 def test_environments_of_one_run_have_different_episodes(tmp_path: Path, train: Any) -> None:
@@ -194,37 +309,46 @@ def test_environments_of_one_run_have_different_episodes(tmp_path: Path, train: 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_learning_rate_zero_changes_nothing(algo: str, tmp_path: Path, train: Any) -> None:
-    table = read_progress(train(tmp_path, algo, pi_lr=0, vf_lr=0))
-    for name in ("KL", "UpdateRatioPi", "UpdateRatioV", "PiLR", "VfLR"):
+    table = read_progress(train(tmp_path, algo, **rates(algo)))
+    unchanged = [*columns_of(algo, "UpdateRatio"), *(RATES[part][1] for part in PARTS[algo])]
+    for name in ("KL", *unchanged, *({"GreedyFlips", "TargetGap"} & set(table))):
         assert np.abs(table[name]).max() <= (1e-6 if name == "KL" else 0), name
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_each_learning_rate_has_its_own_network(algo: str, tmp_path: Path, train: Any) -> None:
-    table = read_progress(train(tmp_path, algo, pi_lr=0, vf_lr=1e-3))
-    assert (table["UpdateRatioPi"] == 0).all()
-    assert (table["UpdateRatioV"] > 0).all()
-    assert (table["VfLR"] == 1e-3).all()
+@pytest.mark.parametrize(
+    ("algo", "part"), [(algo, part) for algo in ALGORITHMS if len(PARTS[algo]) > 1 for part in PARTS[algo]]
+)
+def test_each_learning_rate_has_its_own_network(algo: str, part: str, tmp_path: Path, train: Any) -> None:
+    setting, column = RATES[part]
+    table = read_progress(train(tmp_path, algo, **{**rates(algo), setting: 1e-3}))
+    for name in columns_of(algo, "UpdateRatio"):
+        assert ((table[name] > 0) == name.endswith(part.capitalize())).all(), name
+    assert (table[column] == 1e-3).all()
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_linear_schedule_falls_to_the_last_rollouts_share(algo: str, tmp_path: Path, train: Any) -> None:
-    rollout_len = 128  # one rollout per epoch
-    settings = {"rollout_len": rollout_len, "total_steps": 1024, "pi_lr": 0.01, "vf_lr": 0.02, "minibatch_size": None}
-    table = read_progress(train(tmp_path, algo, lr_schedule="linear", **settings))
-    np.testing.assert_allclose(table["PiLR"], [0.01, 0.0075, 0.005, 0.0025])
-    np.testing.assert_allclose(table["VfLR"], [0.02, 0.015, 0.01, 0.005])
+    # On-policy: one rollout per epoch, and the share that is left at its beginning. Off-policy: a share for each step.
+    settings = {"rollout_len": 128, "minibatch_size": None} if algo in ON_POLICY else {}
+    left = np.array([1, 0.75, 0.5, 0.25] if algo in ON_POLICY else [0.75, 0.5, 0.25, 0])
+    settings |= {RATES[part][0]: rate for part, rate in zip(PARTS[algo], (0.01, 0.02), strict=False)}
+    table = read_progress(train(tmp_path, algo, lr_schedule="linear", total_steps=1024, **settings))
+    for part in PARTS[algo]:
+        setting, column = RATES[part]
+        one_step = 0 if algo in ON_POLICY else 2 / 1024 * settings[setting]
+        np.testing.assert_allclose(table[column], left * settings[setting], rtol=1e-6, atol=one_step)
 
 
-def test_constant_schedule(tmp_path: Path, train: Any) -> None:
-    assert read_progress(train(tmp_path, "ppo", pi_lr=0.01))["PiLR"].tolist() == [0.01, 0.01]
+@pytest.mark.parametrize(("algo", "setting", "column"), [("ppo", "pi_lr", "PiLR"), ("dqn", "q_lr", "QLR")])
+def test_constant_schedule(algo: str, setting: str, column: str, tmp_path: Path, train: Any) -> None:
+    assert read_progress(train(tmp_path, algo, **{setting: 0.01}))[column].tolist() == [0.01, 0.01]
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_epoch_without_a_finished_episode_has_no_returns(algo: str, tmp_path: Path, train: Any) -> None:
-    run = train(tmp_path, algo, env="Pendulum-v1", total_steps=1024)
+    run = train(tmp_path, algo, total_steps=1024, **constant_reward(algo, limit=200))
     table = read_progress(run)
-    # Episodes last 200 steps: of 128 steps of each environment per epoch, those of epochs 2 and 4 end one.
+    # Of 128 steps of each environment per epoch, those of epochs 2 and 4 end an episode.
     for name in RETURNS:
         assert np.isnan(table[name]).tolist() == [True, False, True, False]
     assert table["EpLen"][1] == table["EpLen"][3] == 200
@@ -239,8 +363,8 @@ def test_an_epoch_without_a_finished_episode_has_no_returns(algo: str, tmp_path:
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_episodes_live_on_over_the_borders_of_epochs(algo: str, tmp_path: Path, train: Any) -> None:
     """Whatever the epochs, the steps of the finished episodes and those of the unfinished ones are all steps."""
-    table = read_progress(train(tmp_path, algo, env="rlsuite/ConstantReward-v0", num_envs=2, total_steps=1024))
-    # Each episode has 20 steps: 1024 / 2 / 20 = 25.6.
+    table = read_progress(train(tmp_path, algo, num_envs=2, total_steps=1024, **constant_reward(algo, limit=20)))
+    # 1024 / 2 / 20 = 25.6.
     assert (table["EpLen"] == 20).all()
     assert (table["MinEpRet"] == 20).all()
     assert (table["MaxEpRet"] == 20).all()
@@ -263,7 +387,7 @@ def test_the_kl_stop_can_fall_between_the_first_and_the_last_pass(tmp_path: Path
     assert (table["KL"] < 0.05).all()
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", ON_POLICY)
 def test_the_policy_learns(algo: str, tmp_path: Path, train: Any) -> None:
     """One-step episodes whose best action is the observation: a random policy returns 0, the best 1."""
     settings = {"env": "rlsuite/Context-v0", "total_steps": 4096, "pi_lr": 0.02, "test_episodes": 20}
@@ -273,15 +397,17 @@ def test_the_policy_learns(algo: str, tmp_path: Path, train: Any) -> None:
     assert table["Entropy"][-1] < 0.3
 
 
-def test_two_lines_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("algo", "total_steps"), [("ppo", 256), ("dqn", 1100), ("ddpg", 1010)])
+def test_two_lines_of_python(algo: str, total_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    ac = ppo.train(ppo.Config(env="CartPole-v1", total_steps=256, steps_per_epoch=2048))
+    module, env = import_module(f"rlsuite.algos.{algo}"), ENVS[algo][0]
+    ac = module.train(module.Config(env=env, total_steps=total_steps, steps_per_epoch=2048))
     (run,) = find_runs(["data"])
-    assert run.parent == Path("data", "ppo_CartPole-v1")
+    assert run.parent == Path("data", f"{algo}_{env}")
     assert read_config(run)["command"] == ""
     saved = load_policy(run).state_dict()
     assert all(torch.equal(saved[name], value) for name, value in ac.state_dict().items())
-    returns, _ = evaluate(ac, gym.make("CartPole-v1"), 3, seed=0)
+    returns, _ = evaluate(ac, gym.make(env), 3, seed=0)
     assert len(returns) == 3
 
 
@@ -296,35 +422,58 @@ def test_python_prints_a_line_per_epoch(
     ]
 
 
-class Wide(ActorCritic):
+def widened(network: type[torch.nn.Module], critic: str) -> type[torch.nn.Module]:
     """A user's own network: a critic with another shape."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.v.net = torch.nn.Sequential(torch.nn.Linear(self.encode.features, 7), torch.nn.Linear(7, 1))
+    class Wide(network):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            net = getattr(self, critic).net
+            layers = torch.nn.Linear(net[0].in_features, 7), torch.nn.Linear(7, net[-1].out_features)
+            getattr(self, critic).net = torch.nn.Sequential(*layers)
+
+    return Wide
 
 
-@pytest.mark.parametrize("module", [vpg, a2c, ppo])
-def test_own_environment_and_own_network(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "network", "critic", "features", "settings"),
+    [
+        *((module, ActorCritic, "v", 3, {"rollout_len": 32}) for module in (vpg, a2c, ppo)),
+        (dqn, QNetwork, "q", 4, {"update_after": 32}),
+        (ddpg, MuQNetwork, "q", 3 + 1, {"update_after": 32}),
+    ],
+    ids=ALGORITHMS,
+)
+def test_own_environment_and_own_network(
+    module: Any,
+    network: Any,
+    critic: str,
+    features: int,
+    settings: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     made = []
 
     def env_fn() -> gym.Env:
-        made.append(gym.wrappers.TimeLimit(gym.make("Pendulum-v1").unwrapped, 10))
+        env_id = "CartPole-v1" if module is dqn else "Pendulum-v1"
+        made.append(gym.wrappers.TimeLimit(gym.make(env_id).unwrapped, 5))
         return made[-1]
 
-    sizes = {"total_steps": 64, "num_envs": 2, "steps_per_epoch": 64, "rollout_len": 32}
-    ac = module.train(module.Config("mine", **sizes), env_fn=env_fn, actor_critic=Wide)
-    assert isinstance(ac, Wide)
-    assert len(made) == 2
+    config = module.Config("mine", total_steps=64, num_envs=2, steps_per_epoch=64, **settings)
+    ac = module.train(config, env_fn=env_fn, actor_critic=widened(network, critic))
+    assert type(ac).__name__ == "Wide"
+    assert len(made) == (2 if network is ActorCritic else 3)
     (run,) = find_runs(["data"])
     config = read_config(run)
     assert (config["env"], config["custom_env"]) == ("mine", True)
     assert config["network"].endswith(".Wide")
-    assert read_progress(run)["EpLen"].tolist() == [10]
+    assert read_progress(run)["EpLen"].tolist() == [5]
     arrays, _ = read_safetensors(run / "policy.safetensors")
-    assert arrays["v.net.0.weight"].shape == (7, 3)
-    np.testing.assert_array_equal(arrays["v.net.0.weight"], ac.v.net[0].weight.detach().numpy())
+    assert arrays[f"{critic}.net.0.weight"].shape == (7, features)
+    weight = getattr(ac, critic).net[0].weight
+    np.testing.assert_array_equal(arrays[f"{critic}.net.0.weight"], weight.detach().numpy())
 
 
 @pytest.mark.parametrize("path", sorted(Path(rlsuite.algos.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
@@ -348,14 +497,202 @@ def test_the_main_loops_are_the_same_text(one: str, other: str) -> None:
     assert loop(one) == loop(other)
 
 
-@pytest.mark.parametrize("settings", [{"total_steps": 64.0}, {"lr_schedule": "lineer"}, {"activation": "gelu"}])
-def test_settings_of_the_wrong_kind_are_refused_from_python(settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "settings"),
+    [
+        (ppo, {"total_steps": 64.0}),
+        (ppo, {"lr_schedule": "lineer"}),
+        (ppo, {"activation": "gelu"}),
+        (dqn, {"buffer_size": 1e6}),
+        (dqn, {"loss": "hubber"}),
+        (ddpg, {"noise_schedule": "cosine"}),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused_from_python(
+    module: Any, settings: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=next(iter(settings)).replace("_", "-")):
-        ppo.train(ppo.Config("CartPole-v1", **settings), logger=Logger(data_dir=tmp_path))
+        module.train(module.Config("CartPole-v1", **settings), logger=Logger(data_dir=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
-def test_statistics_of_every_rollout_are_counted_once(tmp_path: Path) -> None:
-    config = a2c.Config("CartPole-v1", total_steps=400, steps_per_epoch=200, normalize_obs=True)
-    ac = a2c.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+@pytest.mark.parametrize(("module", "env"), [(a2c, "CartPole-v1"), (dqn, "CartPole-v1"), (ddpg, "Pendulum-v1")])
+def test_statistics_of_every_step_are_counted_once(module: Any, env: str, tmp_path: Path) -> None:
+    settings = {} if module is a2c else {"update_after": 380, "num_test_episodes": 1}
+    config = module.Config(env, total_steps=400, steps_per_epoch=200, normalize_obs=True, **settings)
+    ac = module.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
     assert ac.encode.count == 400
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("update_every", [2, 50])
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_updates_that_are_due_are_kept_whatever_the_number_of_environments(
+    algo: str, update_every: int, num_envs: int, tmp_path: Path, train: Any
+) -> None:
+    settings = {"num_envs": num_envs, "steps_per_epoch": 48, "total_steps": 120, "update_every": update_every}
+    table = read_progress(train(tmp_path, algo, **settings, gradient_steps=2, update_after=64, num_test_episodes=0))
+    due = [sum(step % update_every == 0 for step in range(64, total + 1)) for total in (48, 96, 120)]
+    assert table["GradSteps"].tolist() == [2 * len(PARTS[algo]) * count for count in due]
+
+
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_before_the_first_update_nothing_changes_and_nothing_is_measured(algo: str, tmp_path: Path, train: Any) -> None:
+    table = read_progress(train(tmp_path, algo, update_after=300))
+    measured = ["TDError", "ExplainedVarianceTD", *columns_of(algo, "Loss"), *columns_of(algo, "GradNorm")]
+    for name in measured:
+        assert np.isnan(table[name]).tolist() == [True, False], name
+    for name in ("GradSteps", "KL", "TargetGap", *columns_of(algo, "UpdateRatio")):
+        assert (table[name] == 0).tolist() == [True, False], name
+
+
+@pytest.mark.parametrize(
+    ("algo", "env", "volume", "bins"),
+    [
+        ("dqn", "rlsuite/ConstantReward-v0", 2, 2),
+        ("dqn", "FrozenLake-v1", 4, 4),
+        ("ddpg", "Pendulum-v1", 2 + 2, 16),
+        ("ddpg", "rlsuite/Target-v0", 3 + 1, 16),
+    ],
+)
+def test_the_first_actions_are_uniform(algo: str, env: str, volume: int, bins: int, tmp_path: Path, train: Any) -> None:
+    """Whatever epsilon; and after start_steps no more."""
+    settings = {"env": env, "total_steps": 640, "steps_per_epoch": 512, "start_steps": 512, **rates(algo)}
+    settings |= {"epsilon_start": 0, "epsilon_end": 0} if algo == "dqn" else {}
+    table = read_progress(train(tmp_path, algo, num_envs=4, seed=1, **settings))
+    assert table["Entropy"][0] == pytest.approx(np.log(volume), rel=1e-6)
+    assert table["ActionEntropy"][0] == pytest.approx(np.log(bins), abs=0.03)
+    assert table["ActionEntropy"][1] < np.log(bins) - 0.1
+    if algo == "ddpg":
+        assert table["ClippedActions"][0] == 0
+    else:
+        assert table["Epsilon"].tolist() == [1, 0]
+        assert table["Entropy"][1] == 0
+
+
+def test_epsilon_falls_on_a_line_and_the_entropy_with_it(tmp_path: Path, train: Any) -> None:
+    settings = {"epsilon_start": 0.9, "epsilon_end": 0.1, "epsilon_share": 0.5, "start_steps": 64}
+    table = read_progress(train(tmp_path, "dqn", **settings, total_steps=320, steps_per_epoch=32))
+    # Both environments step at once: at env steps 0, 2, 4, ...; from step 160 on epsilon stays.
+    epsilon = np.array([1.0 if t < 64 else 0.9 - 0.8 * min(1, t / 160) for t in range(0, 320, 2)]).reshape(10, 16)
+    np.testing.assert_allclose(table["Epsilon"], epsilon[:, -1], rtol=1e-6)
+    g, o = epsilon_greedy(epsilon, 2)
+    np.testing.assert_allclose(table["Entropy"], (-g * np.log(g) - o * np.log(o)).mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_noise_follows_its_schedule_and_the_entropy_follows_the_noise(
+    schedule: str, tmp_path: Path, train: Any
+) -> None:
+    settings = {"act_noise": 0.3, "noise_schedule": schedule, "start_steps": 64, "total_steps": 320}
+    table = read_progress(train(tmp_path, "ddpg", **settings, steps_per_epoch=64, update_every=16))
+    share_left = 1 - np.arange(0, 320, 2).reshape(5, 32) / 320 if schedule == "linear" else np.ones((5, 32))
+    np.testing.assert_allclose(table["ActNoise"], 0.3 * share_left[:, -1], rtol=1e-6)
+    # The half width of Pendulum's bounds is 2.
+    entropy = (GAUSSIAN_NOISE_ENTROPY + np.log(2 * 0.3 * share_left)).mean(1)
+    np.testing.assert_allclose(table["Entropy"], [np.log(4), *entropy[1:]], rtol=1e-5)
+
+
+def test_noise_is_as_wide_as_it_says(tmp_path: Path, train: Any) -> None:
+    """The first policy is near the middle of the bounds: 0 ± 2 at 0.5 half widths, so that 1 in 22 is outside."""
+    settings = {"act_noise": 0.5, "start_steps": 0, "update_after": 2048, "total_steps": 2048, "num_envs": 8}
+    table = read_progress(train(tmp_path, "ddpg", **settings, steps_per_epoch=2048))
+    assert table["ClippedActions"][0] == pytest.approx(0.0455, abs=0.015)
+
+
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_a_target_that_never_moves_and_one_that_always_does(algo: str, tmp_path: Path, train: Any) -> None:
+    # The last update of each epoch is not at its last step, so that the target can follow.
+    settings = {"steps_per_epoch": 250, "update_after": 300, "total_steps": 750}
+    settings |= {"target_every": 1} if algo == "dqn" else {}
+    copied, never = (read_progress(train(tmp_path / str(p), algo, polyak=p, **settings)) for p in (0, 1))
+    assert copied["TargetGap"].tolist() == [0, 0, 0]
+    assert (np.diff(never["TargetGap"], prepend=0) > 0).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("polyak", "num_envs"), [(0.0, 1), (0.75, 3)])
+@pytest.mark.parametrize(("module", "env", "every"), [(dqn, "CartPole-v1", 30), (ddpg, "Pendulum-v1", 1)])
+def test_the_target_is_a_moving_average_of_the_network(
+    module: Any, env: str, every: int, polyak: float, num_envs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one update for every env step, an update finds what the one before it and a move of the target have left."""
+    update, targets = module.update, []
+
+    def checked(ac: Any, target: Any, *rest: Any) -> None:
+        if targets:
+            moves = len(targets) % every == 0
+            expected = polyak * targets[-1] + (1 - polyak) * parameters(ac) if moves else targets[-1]
+            torch.testing.assert_close(parameters(target), expected)
+        targets.append(parameters(target))
+        update(ac, target, *rest)
+
+    monkeypatch.setattr(module, "update", checked)
+    settings = {"polyak": polyak, "update_every": 1, "update_after": num_envs, "hidden_sizes": (16, 16)}
+    settings |= {"target_every": every} if module is dqn else {}
+    config = module.Config(env, total_steps=99, num_envs=num_envs, steps_per_epoch=99, num_test_episodes=0, **settings)
+    module.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+    assert len(targets) == 99
+    assert not torch.equal(targets[0], targets[-1])
+
+
+@pytest.mark.parametrize(("limit", "num_envs"), [(1, 1), (7, 3)])
+@pytest.mark.parametrize("module", [dqn, ddpg], ids=OFF_POLICY)
+def test_a_time_limit_leaves_the_next_observation_and_the_future(
+    module: Any, limit: int, num_envs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, times = module.update, set()
+
+    def checked(*args: Any) -> None:
+        (batch,) = (arg for arg in args if hasattr(arg, "next_obs"))
+        torch.testing.assert_close(batch.next_obs, batch.obs + torch.tensor([0.0, 1.0]))
+        assert not batch.terminated.any()
+        times.update(batch.next_obs[:, 1].tolist())
+        update(*args)
+
+    monkeypatch.setattr(module, "update", checked)
+    settings = {"total_steps": 210, "num_envs": num_envs, "steps_per_epoch": 105, "num_test_episodes": 1}
+    settings |= {"update_after": 30, "buffer_size": 60, "batch_size": 32, "hidden_sizes": (16, 16)}
+    config = module.Config("Clock", **settings)
+    module.train(
+        config,
+        env_fn=lambda: gym.wrappers.TimeLimit(Clock(module is ddpg), limit),
+        logger=Logger(data_dir=tmp_path, quiet=True),
+    )
+    assert times == set(range(1, limit + 1))
+
+
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_test_episodes_do_not_change_the_training(algo: str, tmp_path: Path, train: Any) -> None:
+    runs = [train(tmp_path / str(n), algo, num_test_episodes=n, test_episodes=2) for n in (0, 2)]
+    without, tested = (read_progress(run) for run in runs)
+    for name in tested:
+        if name in TEST_RETURNS:
+            assert np.isnan(without[name]).all()
+            assert np.isfinite(tested[name]).all()
+        elif name not in ("Time", "StepsPerSec"):
+            np.testing.assert_array_equal(without[name], tested[name], name)
+    policies = [read_safetensors(run / "policy.safetensors")[0] for run in runs]
+    for name, array in policies[0].items():
+        np.testing.assert_array_equal(array, policies[1][name])
+    # The episodes of the end are the same again, with the same policy.
+    result = json.loads((runs[1] / "result.json").read_text())
+    for name in RETURNS:
+        assert tested[name.replace("Ep", "TestEp")][-1] == pytest.approx(result[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("module", [dqn, ddpg], ids=OFF_POLICY)
+def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module: Any, tmp_path: Path) -> None:
+    made = []
+
+    def env_fn() -> gym.Env:
+        made.append(Clock(module is ddpg))
+        return gym.wrappers.TimeLimit(made[-1], 10)
+
+    settings = {"total_steps": 128, "steps_per_epoch": 64, "num_envs": 2, "update_after": 100, "num_test_episodes": 2}
+    module.train(module.Config("Clock", **settings), env_fn=env_fn, logger=Logger(data_dir=tmp_path, quiet=True))
+    *training, test = (env.seeds for env in made)
+    assert test[: len(test) // 2] == test[len(test) // 2 :]
+    assert len(set(test)) >= 2
+    seeds = [*itertools.chain(*training)]
+    assert len(set(seeds)) == len(seeds) == 2 * (1 + 64 // 10)
+    assert not set(seeds) & set(test)

@@ -18,9 +18,8 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
 
 Only `terminated` cuts the target: an episode that a time limit has stopped would have gone on.
 
-Why noise. μ is deterministic: without noise it would see its own actions only, and Q would be a guess for all others.
-Noise that is independent from step to step cancels out and hardly moves a slow system; noise_corr near 1 pushes in one
-direction for about 1/(1 - noise_corr) steps, with the same spread.
+Why noise. Without it Q would be a guess for all actions but μ's own. Noise that is independent from step to step cancels
+out and hardly moves a slow system; noise_corr near 1 pushes one way for about 1/(1 - noise_corr) steps.
 
 Pseudocode:
 
@@ -42,9 +41,8 @@ the bounds, so that neither depends on the units.
 What to look at. ActionSaturation, the share of actions at the end of their range, near 1: μ has run into the bounds,
 where tanh is flat, and can't come back; lower pi_lr, or scale rewards down in the environment. Entropy is that of the
 noise and says nothing about learning; KL says by how many noise widths μ has moved in the epoch: 0 is no learning, far
-above 10 is a policy that jumps about. QVals above any return that is possible, ValueBias that grows: μ has found a
-place where Q is wrong, the known weakness of DDPG; lower the learning rates or raise polyak. AverageEpRet is that of
-the noisy policy; AverageTestEpRet, without noise, is the one to judge by.
+above 10 is a policy that jumps about. QVals above any possible return, ValueBias that grows: μ has found a place where Q
+is wrong, the known weakness of DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet, without noise.
 
 References:
     Lillicrap et al. 2016, "Continuous control with deep reinforcement learning": algorithm 1.
@@ -74,7 +72,7 @@ from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
 from rlsuite.common.health import Averages, off_policy_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, adam, flatten, set_up_torch
-from rlsuite.common.q_networks import DeterministicActorCritic as Nets
+from rlsuite.common.q_networks import MuQNetwork
 from rlsuite.common.replay import ReplayBuffer, Transitions
 from rlsuite.common.seeding import seed_everything
 
@@ -174,8 +172,8 @@ def next_noise(z: NDArray[np.float32], corr: float, rng: np.random.Generator) ->
 
 
 def update(
-    ac: Nets,
-    target: Nets,
+    ac: MuQNetwork,
+    target: MuQNetwork,
     pi_opt: FlatOptimizer,
     q_opt: FlatOptimizer,
     batch: Transitions,
@@ -185,10 +183,8 @@ def update(
     """One gradient step of the critic, then one of the policy; `stats` takes losses, norms and values.
 
     Args:
-        ac: the networks, changed in place.
-        target: their slow copies.
-        pi_opt: over the policy's parameters.
-        q_opt: over the critic's parameters.
+        ac, target: the networks, changed in place, and their slow copies.
+        pi_opt, q_opt: over the parameters of the policy, and of the critic.
         batch: transitions.
         config: settings.
         stats: averages of the epoch.
@@ -199,24 +195,23 @@ def update(
     q = ac.q(x, batch.act)
     loss_q = q_loss(q, y)
     norm_q = q_opt.step(loss_q)
-
     # The critic has just moved, and it is its new gradient that the policy climbs.
     loss_pi = policy_loss(ac.q(x, ac.pi(x)))
     norm_pi = pi_opt.step(loss_pi)
-
     stats.add(len(y), LossPi=loss_pi.item(), LossQ=loss_q.item())
     stats.add(GradNormPi=norm_pi, GradNormQ=norm_q)
     stats.keep(q=q, target=y)
 
 
 @torch.no_grad()
-def policy_change(before: Nets, ac: Nets, target: Nets, obs: Tensor, act: Tensor, act_noise: float) -> dict[str, float]:
+def policy_change(
+    before: MuQNetwork, ac: MuQNetwork, target: MuQNetwork, obs: Tensor, act: Tensor, act_noise: float
+) -> dict[str, float]:
     """How far the epoch has moved the policy and the critic, on up to 2,048 of its states.
 
     Args:
         before: a copy of the networks made before the epoch's first step.
-        ac: the networks now.
-        target: the target networks now.
+        ac, target: the networks and the target networks now.
         obs: (B, *obs_shape).
         act: (B, d) float32, the actions taken there.
         act_noise: σ of the noise at the end of the epoch, in half widths; floored at 0.01.
@@ -235,15 +230,15 @@ def policy_change(before: Nets, ac: Nets, target: Nets, obs: Tensor, act: Tensor
 def train(
     config: Config,
     env_fn: EnvFn | None = None,
-    actor_critic: type[Nets] = Nets,
+    actor_critic: type[MuQNetwork] = MuQNetwork,
     logger: Logger | None = None,
-) -> Nets:
+) -> MuQNetwork:
     """Train from scratch and write a run directory.
 
     Args:
         config: settings.
         env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests.
-        actor_critic: the networks; see `DeterministicActorCritic` for what it must have.
+        actor_critic: the networks; see `MuQNetwork` for what it must have.
         logger: where to write; by default `data/ddpg_<env>/<timestamp>_s<seed>/`.
 
     Returns:

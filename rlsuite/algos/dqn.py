@@ -192,8 +192,7 @@ def update(
     """One gradient step; `stats` takes the loss, the gradient norm, and the values with their targets.
 
     Args:
-        ac: the network, changed in place.
-        target: the older copy.
+        ac, target: the network, changed in place, and its older copy.
         q_opt: over the network's parameters.
         batch: transitions.
         config: settings.

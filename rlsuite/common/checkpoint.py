@@ -17,11 +17,11 @@ from torch import nn
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import UserError
 from rlsuite.common.envs import Episode, Policy, make_env
-from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
+from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.runs import read_config
 
 MAX_SNAPSHOT_STATES = 2048
-NETWORKS = {f"{c.__module__}.{c.__qualname__}": c for c in (ActorCritic, QNetwork, DeterministicActorCritic)}
+NETWORKS = {f"{c.__module__}.{c.__qualname__}": c for c in (ActorCritic, QNetwork, MuQNetwork)}
 
 
 def write_atomically(path: Path, data: bytes) -> None:

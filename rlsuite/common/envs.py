@@ -18,11 +18,11 @@ from rlsuite.common import probes
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
 from rlsuite.common.checks import NonFiniteError, UserError, json_object
-from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
+from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
 EnvFn = Callable[[], gym.Env]
-Policy = ActorCritic | QNetwork | DeterministicActorCritic
+Policy = ActorCritic | QNetwork | MuQNetwork
 
 probes.register()
 

@@ -19,7 +19,7 @@ from rlsuite.common.diagnostics import (
     update_ratio,
 )
 from rlsuite.common.normalize import ObsEncoder
-from rlsuite.common.q_networks import DeterministicActorCritic, QNetwork
+from rlsuite.common.q_networks import MuQNetwork, QNetwork
 
 
 class Averages:
@@ -132,7 +132,7 @@ def on_policy_health(before: ActorCritic, after: ActorCritic, buf: RolloutBuffer
 
 
 def off_policy_health(
-    ac: QNetwork | DeterministicActorCritic, buf: RolloutBuffer, last_obs: NDArray[Any], gamma: float, stats: Averages
+    ac: QNetwork | MuQNetwork, buf: RolloutBuffer, last_obs: NDArray[Any], gamma: float, stats: Averages
 ) -> dict[str, float]:
     """The columns that every off-policy algorithm shares.
 

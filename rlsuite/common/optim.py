@@ -116,7 +116,7 @@ class FlatOptimizer:
         """
         params = list(module.parameters())
         if any(p.grad is not None for p in params):
-            raise UserError(f"the network of {name} shares a parameter with another; pi and v must not share layers")
+            raise UserError(f"the network of {name} shares a parameter with another; they must not share layers")
         self.name, self.rule, self.max_grad_norm = name, rule, max_grad_norm
         self.lr = 0.0
         self.steps = 0
@@ -145,8 +145,8 @@ class FlatOptimizer:
         if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(
                 f"{self.name} is {value:g} with a gradient norm of {norm:g} at gradient step {self.steps + 1}; "
-                "the likely cause is a learning rate that is too high or rewards that are too large: "
-                "lower the learning rate, or scale the rewards"
+                "the likely cause is a learning rate that is too high, or rewards or observations that are too large: "
+                "lower the learning rate, or scale them"
             )
         if norm > self.max_grad_norm:
             self.grad.mul_(self.max_grad_norm / norm)

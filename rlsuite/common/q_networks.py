@@ -128,7 +128,7 @@ class ContinuousQ(nn.Module):
         return q
 
 
-class DeterministicActorCritic(nn.Module):
+class MuQNetwork(nn.Module):
     """μ(s) and Q(s, a) with separate networks, behind one encoder.
 
     `pi` takes features (B, F), `q` features and actions (B, d); `mode` and `value` take observations. To use another

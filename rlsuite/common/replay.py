@@ -173,7 +173,7 @@ def check_memory(
     free = psutil.virtual_memory().available
     if wanted > free:
         raise UserError(
-            f"--buffer-size {capacity} would take {wanted / 1e9:,.1f} GB, and this machine has {free / 1e9:,.1f} GB of "
+            f"--buffer-size {capacity} would take {wanted / 1e9:.4g} GB, and this machine has {free / 1e9:.4g} GB of "
             f"memory free; at most {int(capacity * free / wanted * 0.8):,} transitions leave room for the rest"
         )
     return wanted, obs_bytes

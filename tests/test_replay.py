@@ -1,0 +1,183 @@
+"""The replay buffer against a plain list of transitions, and its memory against plain arithmetic."""
+
+import math
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rlsuite.common.checks import UserError
+from rlsuite.common.replay import ReplayBuffer, check_memory
+
+CPU = torch.device("cpu")
+FLOATS, DOUBLES = (spaces.Box(-np.inf, np.inf, (3,), dtype) for dtype in (np.float32, np.float64))
+IMAGES, CELLS = spaces.Box(0, 255, (2, 3, 1), np.uint8), spaces.Discrete(5, start=-2)
+BUTTONS, JOINTS = spaces.Discrete(3), spaces.Box(-1, 1, (2, 2), np.float32)
+
+
+def draw(space, rng, count):
+    if isinstance(space, spaces.Discrete):
+        return space.start + rng.integers(space.n, size=count)
+    if space.dtype == np.uint8:
+        return rng.integers(0, 256, (count, *space.shape), np.uint8)
+    return rng.normal(size=(count, *space.shape)).astype(space.dtype)
+
+
+def buffer(capacity, num_envs=1, obs_space=FLOATS, act_space=BUTTONS, seed=0):
+    return ReplayBuffer(capacity, num_envs, obs_space, act_space, np.random.default_rng(seed))
+
+
+def play(buf, steps, obs_space=FLOATS, act_space=BUTTONS, ends=0.2, seed=0):
+    """Store random steps; yields, after each of them, all transitions so far in the order of time.
+
+    An episode terminates with the probability `ends` and is truncated with the same; a list is one for each step.
+    """
+    rng, num_envs, seen = np.random.default_rng(seed), buf.num_envs, []
+    obs = draw(obs_space, rng, num_envs)
+    for end in np.broadcast_to(ends, steps):
+        act = draw(act_space, rng, num_envs).reshape(buf.act[:num_envs].shape)
+        rew, next_obs = rng.normal(size=num_envs), draw(obs_space, rng, num_envs)
+        terminated, truncated = rng.random((2, num_envs)) < end
+        buf.store(obs, act, rew, next_obs, terminated, truncated)
+        seen += zip(obs, act, rew, next_obs, terminated, strict=True)
+        yield seen
+        obs = next_obs.copy()
+        obs[terminated | truncated] = draw(obs_space, rng, num_envs)[terminated | truncated]
+
+
+class OldestFirst:
+    """Stands in for the generator, and draws every age once."""
+
+    def integers(self, low, high, size):
+        return np.arange(low, high)[::-1]
+
+
+def content(buf):
+    rng, buf.rng = buf.rng, OldestFirst()
+    batch = buf.sample(len(buf), CPU)
+    buf.rng = rng
+    return [tensor.numpy().copy() for tensor in batch]
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    num_envs=st.integers(1, 4),
+    rows=st.integers(1, 12),
+    remainder=st.integers(0, 3),
+    ends=st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=1, max_size=4),
+    obs_space=st.sampled_from([FLOATS, DOUBLES, IMAGES, CELLS]),
+    act_space=st.sampled_from([BUTTONS, JOINTS]),
+    seed=st.integers(0, 2**16),
+)
+@example(3, 20, 2, [0.1, 1.0, 0.3], FLOATS, JOINTS, 0)  # the ring of last observations grows after some have left it
+def test_the_buffer_holds_what_a_list_of_the_last_transitions_holds(
+    num_envs, rows, remainder, ends, obs_space, act_space, seed
+):
+    buf = buffer(rows * num_envs + remainder % num_envs, num_envs, obs_space, act_space)
+    assert len(buf) == 0
+    ends = np.repeat(ends, rows + 1)  # for each lap another probability
+    for seen in play(buf, len(ends), obs_space, act_space, ends, seed):
+        held = seen[-rows * num_envs :]
+        assert len(buf) == len(held)
+        for ours, expected in zip(content(buf), zip(*held, strict=True), strict=True):
+            np.testing.assert_array_equal(ours, np.array(expected, ours.dtype))
+
+
+@pytest.mark.parametrize(
+    ("obs_space", "obs_dtype"),
+    [(FLOATS, np.float32), (DOUBLES, np.float32), (IMAGES, np.uint8), (CELLS, np.int64)],
+)
+@pytest.mark.parametrize(("act_space", "act_dtype"), [(BUTTONS, np.int64), (JOINTS, np.float32)])
+def test_types_and_shapes_of_a_sample(obs_space, obs_dtype, act_space, act_dtype):
+    buf = buffer(8, 2, obs_space, act_space)
+    *_, seen = play(buf, 3, obs_space, act_space)
+    arrays = [tensor.numpy() for tensor in buf.sample(5, CPU)]
+    assert [a.dtype for a in arrays] == [obs_dtype, act_dtype, np.float32, obs_dtype, np.bool_]
+    assert [a.shape for a in arrays] == [(5, *np.shape(x)) for x in seen[0]]
+
+
+@pytest.mark.parametrize(("steps", "held"), [(10, 20), (64, 50)])
+def test_samples_are_uniform_over_all_held(steps, held):
+    buf = buffer(50, 2)
+    for _ in play(buf, steps):
+        pass
+    values, counts = np.unique(np.concatenate([buf.sample(500, CPU).rew for _ in range(40)]), return_counts=True)
+    np.testing.assert_array_equal(values, np.sort(content(buf)[2]))
+    assert len(values) == held
+    expected = 20_000 / held
+    assert ((counts - expected) ** 2 / expected).sum() < held + 4 * math.sqrt(2 * held)  # χ², its mean plus 4 σ
+
+
+def test_equal_seeds_draw_equal_batches():
+    buffers = [buffer(50, 2, seed=seed) for seed in (1, 1, 2)]
+    for buf in buffers:
+        for _ in play(buf, 40):
+            pass
+    for _ in range(3):
+        one, same, other = (buf.sample(30, CPU) for buf in buffers)
+        assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+        assert not torch.equal(one.rew, other.rew)
+
+
+def test_samples_are_copies():
+    buf = buffer(10, 2)
+    for _ in play(buf, 8):
+        pass
+    before = content(buf)
+    for tensor in buf.sample(50, CPU):
+        tensor.zero_()
+    for was, now in zip(before, content(buf), strict=True):
+        np.testing.assert_array_equal(was, now)
+
+
+def test_a_million_transitions_of_half_cheetah_take_less_than_110_mb():
+    obs_space, act_space = spaces.Box(-np.inf, np.inf, (17,), np.float64), spaces.Box(-1, 1, (6,), np.float32)
+    wanted, obs_bytes = check_memory(10**6, 1, obs_space, act_space)
+    assert wanted + 10**6 / 1000 * obs_bytes < 110e6
+
+    buf, obs = buffer(20_000, 10, obs_space, act_space), np.zeros((10, 17))
+    never = np.zeros(10, bool)
+    for t in range(1, 2501):
+        buf.store(obs, np.zeros((10, 6)), np.zeros(10), obs, never, np.full(10, t % 1000 == 0))
+    assert len(buf) == 20_000
+    assert 10**6 / 20_000 * buf.nbytes < 110e6
+
+
+def test_each_observation_is_stored_once():
+    space = spaces.Box(0, 255, (20, 20, 3), np.uint8)
+    buf = buffer(1000, 4, space)
+    for _ in play(buf, 300, space, ends=0.0):
+        pass
+    assert buf.nbytes < 1.05 * 1000 * 20 * 20 * 3
+
+
+def test_the_ring_of_last_observations_stops_growing():
+    buf, sizes = buffer(40, 2), []
+    for seen in play(buf, 400, ends=1.0):
+        sizes += [len(buf.final)] if len(seen) >= 80 else []
+    assert set(sizes) == {sizes[0]}
+    assert sizes[0] >= 40
+
+
+@pytest.mark.parametrize("obs_space", [FLOATS, DOUBLES, IMAGES, CELLS])
+@pytest.mark.parametrize("act_space", [BUTTONS, JOINTS])
+def test_check_memory_foretells_nbytes(obs_space, act_space):
+    buf = buffer(103, 4, obs_space, act_space)
+    bytes_without_ends, obs_bytes = check_memory(103, 4, obs_space, act_space)
+    assert buf.nbytes == bytes_without_ends + len(buf.final) * obs_bytes
+
+
+def test_a_buffer_that_does_not_fit_is_refused_with_a_size_that_does(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+    with pytest.raises(UserError, match=r"--buffer-size 1000000 would take 0\.\d GB.* at most [\d,]+ transitions") as e:
+        buffer(10**6, 4, IMAGES)
+    fitting = int(re.search(r"at most ([\d,]+)", str(e.value))[1].replace(",", ""))
+    wanted, _ = check_memory(fitting, 4, IMAGES, BUTTONS)
+    assert 0.5e6 < wanted < 1e6
+    assert len(buffer(fitting, 4, IMAGES).rew) >= fitting
