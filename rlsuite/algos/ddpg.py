@@ -18,8 +18,8 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
 
 Only `terminated` cuts the target: an episode that a time limit has stopped would have gone on.
 
-Why noise. Without it Q would be a guess for all actions but μ's own. Noise that is independent from step to step cancels
-out and hardly moves a slow system; noise_corr near 1 pushes one way for about 1/(1 - noise_corr) steps.
+Why noise. Without it Q would be a guess for all actions but μ's own. Noise that is new at each step cancels out, and
+hardly moves a slow system; noise_corr near 1 pushes one way for about 1/(1 - noise_corr) steps.
 
 Pseudocode:
 
@@ -41,8 +41,8 @@ the bounds, so that neither depends on the units.
 What to look at. ActionSaturation, the share of actions at the end of their range, near 1: μ has run into the bounds,
 where tanh is flat, and can't come back; lower pi_lr, or scale rewards down in the environment. Entropy is that of the
 noise and says nothing about learning; KL says by how many noise widths μ has moved in the epoch: 0 is no learning, far
-above 10 is a policy that jumps about. QVals above any possible return, ValueBias that grows: μ has found a place where Q
-is wrong, the known weakness of DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet, without noise.
+above 10 is a policy that jumps about. QVals above any possible return, ValueBias that grows: μ has found where Q errs,
+the known weakness of DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet: it is without noise.
 
 References:
     Lillicrap et al. 2016, "Continuous control with deep reinforcement learning": algorithm 1.
@@ -131,9 +131,7 @@ def td_target(rew: Tensor, terminated: Tensor, next_q: Tensor, gamma: float) -> 
 
 
 def q_loss(q: Tensor, y: Tensor) -> Tensor:
-    """Mean squared Bellman error.
-
-        L = E[ (Q(s, a) - y)² ]
+    """Mean squared Bellman error, L = E[ (Q(s, a) - y)² ].
 
     Args:
         q: (B,) float32, Q(s, a) of the critic being trained.
@@ -183,8 +181,10 @@ def update(
     """One gradient step of the critic, then one of the policy; `stats` takes losses, norms and values.
 
     Args:
-        ac, target: the networks, changed in place, and their slow copies.
-        pi_opt, q_opt: over the parameters of the policy, and of the critic.
+        ac: the networks, changed in place.
+        target: their slow copies.
+        pi_opt: over the policy's parameters.
+        q_opt: over the critic's parameters.
         batch: transitions.
         config: settings.
         stats: averages of the epoch.
@@ -198,8 +198,7 @@ def update(
     # The critic has just moved, and it is its new gradient that the policy climbs.
     loss_pi = policy_loss(ac.q(x, ac.pi(x)))
     norm_pi = pi_opt.step(loss_pi)
-    stats.add(len(y), LossPi=loss_pi.item(), LossQ=loss_q.item())
-    stats.add(GradNormPi=norm_pi, GradNormQ=norm_q)
+    stats.add(LossPi=loss_pi.item(), LossQ=loss_q.item(), GradNormPi=norm_pi, GradNormQ=norm_q)
     stats.keep(q=q, target=y)
 
 
@@ -211,7 +210,8 @@ def policy_change(
 
     Args:
         before: a copy of the networks made before the epoch's first step.
-        ac, target: the networks and the target networks now.
+        ac: the networks now.
+        target: the target networks now.
         obs: (B, *obs_shape).
         act: (B, d) float32, the actions taken there.
         act_noise: σ of the noise at the end of the epoch, in half widths; floored at 0.01.

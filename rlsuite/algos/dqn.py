@@ -192,7 +192,8 @@ def update(
     """One gradient step; `stats` takes the loss, the gradient norm, and the values with their targets.
 
     Args:
-        ac, target: the network, changed in place, and its older copy.
+        ac: the network, changed in place.
+        target: the older copy.
         q_opt: over the network's parameters.
         batch: transitions.
         config: settings.
@@ -205,8 +206,7 @@ def update(
         y = td_target(batch.rew, batch.terminated, next_q, next_act, config.gamma)
     q = value_of(ac.q(x), batch.act)
     loss_q = q_loss(q, y, config.loss)
-    stats.add(GradNormQ=q_opt.step(loss_q))
-    stats.add(len(y), LossQ=loss_q.item())
+    stats.add(LossQ=loss_q.item(), GradNormQ=q_opt.step(loss_q))
     stats.keep(q=q, target=y)
 
 
