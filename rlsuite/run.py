@@ -1,5 +1,6 @@
 """The door to training: `python -m rlsuite.run ALGO --env ID [--any-setting VALUE ...]`."""
 
+import ast
 import dataclasses
 import difflib
 import inspect
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
 from io import StringIO
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_origin
 
 from rlsuite.common.checks import NonFiniteError, UserError
@@ -44,6 +47,24 @@ def algorithm_names() -> list[str]:
     """Every file in rlsuite/algos."""
     folder = os.path.join(os.path.dirname(__file__), "algos")
     return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py")
+
+
+def read_settings(algo: str) -> tuple[type[Any], str]:
+    """An algorithm's `Config` and docstring, from its source: importing it would import torch, which takes seconds."""
+    path = Path(__file__).parent / "algos" / f"{algo}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    needed: list[ast.stmt] = [
+        node
+        for node in tree.body
+        if (isinstance(node, ast.ClassDef) and node.name == "Config")
+        or (isinstance(node, ast.ImportFrom) and node.module in ("dataclasses", "typing"))
+        or (isinstance(node, ast.Import) and node.names[0].name == "math")
+    ]
+    settings = ModuleType(f"{algo}_settings")
+    settings.__file__ = str(path)  # where tyro finds the comments that explain the fields
+    sys.modules[settings.__name__] = settings
+    exec(compile(ast.Module(needed, []), path, "exec"), vars(settings))
+    return vars(settings)["Config"], ast.get_docstring(tree) or ""
 
 
 def parse_flags(argv: Sequence[str], fields: dict[str, Any]) -> dict[str, list[str]]:
@@ -169,13 +190,13 @@ def run(argv: Sequence[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UserError(f"unknown algorithm {algo!r}; {hint}")
 
-    module = import_module(f"rlsuite.algos.{algo}")
-    command = dataclasses.make_dataclass("Command", [("config", module.Config), ("launch", Launch)])
-    command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
+    settings_class, doc = read_settings(algo)
+    command = dataclasses.make_dataclass("Command", [("config", settings_class), ("launch", Launch)])
+    command.__doc__ = doc.split("\n\n")[0]
     if {"-h", "--help"} & set(argv):
         parse(command, ["--help"], algo)
 
-    fields = {f.name: f.type for cls in (module.Config, Launch) for f in dataclasses.fields(cls)}
+    fields = {f.name: f.type for cls in (settings_class, Launch) for f in dataclasses.fields(cls)}
     flags = parse_flags(argv[1:], fields)
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
@@ -184,13 +205,15 @@ def run(argv: Sequence[str]) -> int:
         env = words[words.index("--env") + 1]
         preset_name = words[words.index("--preset") + 1] if "--preset" in words else "auto"
         preset, settings = preset_for(algo, env, preset_name)
-        default = command(module.Config(env, **settings), Launch())
+        default = command(settings_class(env, **settings), Launch())
         runs.append((preset, parse(command, words, algo, default)))
-    return train_all(algo, module, runs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+    return train_all(algo, runs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
 
 
-def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str) -> int:
+def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
     """Train every run of a grid, one after the other; a run that fails with a NaN does not stop the others."""
+    module = import_module(f"rlsuite.algos.{algo}")
+
     from rlsuite.common.checks import check_config
     from rlsuite.common.envs import make_env
     from rlsuite.common.logger import Logger
@@ -223,7 +246,7 @@ def train_all(algo: str, module: Any, runs: list[tuple[str, Any]], command: str)
             count = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
             print(f"{count}{algo} on {config.env}, seed {config.seed}" + (f", preset {preset}" if preset else ""))
         try:
-            ac = module.train(config, logger=logger)
+            ac = module.train(module.Config(**dataclasses.asdict(config)), logger=logger)
             finish(ac, config, launch, logger)
         except NonFiniteError as error:
             print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)

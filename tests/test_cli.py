@@ -287,3 +287,9 @@ def test_the_command_line_is_called_as_a_module(tmp_path: Path, python: Any) -> 
     assert (done.returncode, done.stderr) == (2, "")
     assert done.stdout.startswith("usage: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argv", [["ppo", "--help"], ["ddpg", "--env", "Pendulum-v1", "--no-such-flag", "1"]])
+def test_help_and_misspelt_flags_do_not_wait_for_torch(argv: list[str], tmp_path: Path, python: Any) -> None:
+    code = f"import sys\nfrom rlsuite.run import main\ntry: main({argv})\nfinally: print('torch' in sys.modules)"
+    assert python(tmp_path, "-c", code).stdout.splitlines()[-1] == "False"
