@@ -68,7 +68,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         # Reward comes only at the top. What drives the car there is that Q starts at 0, above all that is possible, so
-        # that whatever has not been tried looks best: a high learning rate, and many gradient steps at once.
+        # that whatever has not been tried looks best. A high learning rate and many gradient steps at once let the
+        # values of what has been tried fall quickly.
         "MountainCar-v0": {
             "total_steps": 150_000,
             "steps_per_epoch": 5000,

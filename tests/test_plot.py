@@ -365,7 +365,7 @@ class FakeCritic(torch.nn.Module):
     def __init__(self, space: gym.Space[Any], epoch: int) -> None:
         super().__init__()
         self.obs_space, self.epoch = space, epoch
-        self.act_space = gym.spaces.Discrete(3)
+        self.act_space, self.value_label = gym.spaces.Discrete(3), "V(s)"
 
     def value(self, obs: torch.Tensor) -> torch.Tensor:
         assert obs.dtype == torch.float32

@@ -30,23 +30,23 @@ Pseudocode:
             draw batch_size transitions
             one gradient step on L_q, one on L_pi; move both targets
 
-Differs from DQN (dqn.py): μ_target(s') stands in for the maximum over actions.
-Differs from TD3: one critic, no noise on the target's action; the actor moves at every gradient step, not every second.
+Differs from DQN (dqn.py): μ_target(s') stands in for the maximum over actions. Differs from TD3: one critic, no noise
+on the target's action, and the actor moves at every gradient step, not at every second.
 
-Deviations from the paper, those of Spinning Up: Gaussian noise instead of an Ornstein-Uhlenbeck process (which would be
-noise_corr = 0.85); the action enters the critic at the first layer, not the second; no batch normalisation, no weight
-decay; uniformly random actions at the start. Our own: noise, and actions as the critic sees them, are in half widths of
-the bounds, so that neither depends on the units.
+Deviations from the paper, those of Spinning Up: Gaussian noise instead of an Ornstein-Uhlenbeck process (θ = 0.15, σ =
+0.2 would be noise_corr = 0.85, act_noise = 0.38); the action enters the critic at the first layer, not the second; no
+batch normalisation, no weight decay, no small last layer of Q; uniformly random actions at the start. Our own: noise,
+and actions as the critic sees them, are in half widths of the bounds, so that neither depends on the units.
 
-What to look at. ActionSaturation, the share of actions at the end of their range, near 1: μ has run into the bounds,
-where tanh is flat, and can't come back; lower pi_lr, or scale rewards down in the environment. Entropy is that of the
-noise and says nothing about learning; KL says by how many noise widths μ has moved in the epoch: 0 is no learning, far
-above 10 is a policy that jumps about. QVals above any possible return, ValueBias that grows: μ has found where Q errs,
-the known weakness of DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet: it is without noise.
+What to look at. ActionSaturation near 1 and a bad return: μ has run into the bounds, where tanh is flat, and hardly
+comes back; lower pi_lr, normalise the observations. Entropy is that of the noise at one step, or of uniform actions,
+and says nothing about learning; KL is half the squared number of noise widths that μ has moved in the epoch: above 10
+it jumps about. QVals above any possible return, ValueBias that grows: μ has found where Q errs, the known weakness of
+DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet: it is without noise.
 
 References:
     Lillicrap et al. 2016, "Continuous control with deep reinforcement learning": algorithm 1.
-    Silver et al. 2014, "Deterministic Policy Gradient Algorithms": eq. 9.
+    Silver et al. 2014, "Deterministic Policy Gradient Algorithms": eq. 9, and 15 for states of another policy.
     Achiam 2018, "Spinning Up in Deep RL": DDPG, "You Should Know".
 
 Run:     python -m rlsuite.run ddpg --env Pendulum-v1
@@ -105,7 +105,7 @@ class Config:
     hidden_sizes: tuple[int, ...] = (256, 256)  # widths of the hidden layers of either network
     activation: Literal["tanh", "relu"] = "relu"  # after each hidden layer
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    num_test_episodes: int = 5  # episodes without noise after each epoch; they cost time, but no env steps
+    num_test_episodes: int = 5  # noiseless episodes after each epoch in another environment, of 100,000 steps at most
     device: str = "cpu"  # cpu, cuda, mps, or auto
     torch_threads: int = 1  # threads of torch; networks this small are fastest on one
 
@@ -149,7 +149,7 @@ def q_loss(q: Tensor, y: Tensor) -> Tensor:
 def policy_loss(q: Tensor) -> Tensor:
     """The deterministic policy gradient, as a loss to minimise.
 
-        L = -E[ Q(s, μ(s)) ],   ∇_θ L = -E[ ∇_θ μ(s) ∇_a Q(s, a) at a = μ(s) ]
+        L = -E[ Q(s, μ(s)) ] over the buffer's states,   ∇_θ L = -E[ ∇_θ μ(s) ∇_a Q(s, a) at a = μ(s) ]
 
     Args:
         q: (B,) float32, Q(s, μ(s)); the gradient flows through the action into μ.
@@ -157,9 +157,9 @@ def policy_loss(q: Tensor) -> Tensor:
     Returns:
         The loss ().
 
-    Source: Silver et al. 2014, eq. 9; Lillicrap et al. 2016, eq. 6.
+    Source: Silver et al. 2014, eq. 15; Lillicrap et al. 2016, eq. 6.
     """
-    assert q.shape == q.shape[:1], q.shape
+    assert q.ndim == 1, q.shape
     return -q.mean()
 
 
@@ -185,7 +185,7 @@ def update(
         target: their slow copies.
         pi_opt: over the policy's parameters.
         q_opt: over the critic's parameters.
-        batch: transitions.
+        batch: B transitions.
         config: settings.
         stats: averages of the epoch.
     """
@@ -206,7 +206,7 @@ def update(
 def policy_change(
     before: MuQNetwork, ac: MuQNetwork, target: MuQNetwork, obs: Tensor, act: Tensor, act_noise: float
 ) -> dict[str, float]:
-    """How far the epoch has moved the policy and the critic, on up to 2,048 of its states.
+    """How far the epoch has moved the policy (KL, nats) and the critic, on up to 2,048 of its states.
 
     Args:
         before: a copy of the networks made before the epoch's first step.
@@ -269,7 +269,7 @@ def train(
     buf_steps = min(config.steps_per_epoch, config.total_steps)
     buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space)
     low, high = (bound.reshape(-1).astype(np.float32) for bound in (ac.act_space.low, ac.act_space.high))
-    width = ((high - low) / 2).astype(np.float32)
+    width: NDArray[np.float32] = ac.pi.width.cpu().numpy()
     z = rng.standard_normal((config.num_envs, len(width)), np.float32)
     obs = envs.reset()
 
@@ -284,10 +284,10 @@ def train(
             stats = Averages("LossPi", "LossQ", "GradNormPi", "GradNormQ")
             buf.clear()
             for _ in range(steps):
-                share_left = 1 - envs.total_steps / config.total_steps
-                noise = config.act_noise * (share_left if config.noise_schedule == "linear" else 1.0)
-                lr_share = share_left if config.lr_schedule == "linear" else 1.0
-                pi_opt.lr, q_opt.lr = config.pi_lr * lr_share, config.q_lr * lr_share
+                left = 1 - envs.total_steps / config.total_steps
+                noise = config.act_noise * (left if config.noise_schedule == "linear" else 1.0)
+                share_left = left if config.lr_schedule == "linear" else 1.0
+                pi_opt.lr, q_opt.lr = config.pi_lr * share_left, config.q_lr * share_left
                 if envs.total_steps < config.start_steps:
                     act = rng.uniform(low, high, z.shape).astype(np.float32)
                     entropy = float(np.log(high - low).sum())

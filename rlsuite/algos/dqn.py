@@ -19,37 +19,36 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
 Only `terminated` cuts the target. An episode that a time limit has stopped would have gone on, and its last state is
 worth what the states like it are worth.
 
-The maximum is biased. max_a' of noisy estimates is above the maximum of the true values, because it picks the action
-whose error is highest; ValueBias shows it. Double DQN picks the action by one network and values it by the other.
+The maximum is biased. max_a' of noisy estimates is on average above the maximum of the true values, because it favours
+actions whose error is high; ValueBias shows it. Double DQN chooses by q and values by target, whose errors are not
+quite the same: that lowers the bias, and does not remove it.
 
 Pseudocode:
 
     repeat until total_steps:
+        every target_every env steps: move the target network
         take an action in each environment: at random for start_steps, ε-greedy then
         store (s, a, rew, s', terminated)
         from update_after on, once in update_every env steps, repeat gradient_steps times:
             draw batch_size transitions; one gradient step on L_q
-        every target_every env steps: move the target network
 
-Differs from DDPG (ddpg.py): the maximum over actions is taken by trying all of them, which needs a finite number;
-DDPG trains a second network to find it.
+Differs from DDPG (ddpg.py): the maximum is found by trying all actions; DDPG trains a second network to find it.
 Differs from PPO (ppo.py): every step is trained on many times, long after it was taken, so that fewer are needed; but
 the target moves with what is being learned, and nothing bounds how far one update changes the policy.
 
 Deviations from the paper: Adam instead of RMSprop; the squared loss, where the paper clips the error to ±1 (loss huber
-does; see q_loss for what that costs); rewards are not clipped to ±1; several gradient steps may be taken at once;
-observations are used as they come, without frame stacking or convolutions.
+does; see q_loss for what that costs); gradients are scaled down to max_grad_norm; rewards are not clipped; target_every
+counts env steps, where the paper counts updates; observations come without frame stacking or convolutions.
 
-What to look at. Entropy says nothing but ε; whether the policy still changes is in GreedyFlips, the share of states
-whose greedy action is another one than at the epoch's beginning: near 0 and a bad return mean that it has settled on
-the wrong thing. ActionEntropy near 0: always the same action. ValueBias that grows without end, QVals far above any
-return that is possible: over-estimation; try double_q, a larger target_every, a lower q_lr. TargetGap that grows: the
-network runs away from its targets. ExplainedVarianceTD near 1 and ExplainedVariance near or below 0: the targets are
-learned, but they are not the returns; ε alone, which the returns include and Q does not, lowers it somewhat.
+What to look at. Entropy says nothing but ε; whether the policy still changes is in GreedyFlips: near 0 and a bad return
+mean that it has settled on the wrong thing. ActionEntropy near 0: always the same action. ValueBias that grows without
+end, QVals far above any return that is possible: over-estimation; try double_q, a larger target_every, a lower q_lr.
+TargetGap that grows: the network runs away from its targets. ExplainedVarianceTD near 1 and ExplainedVariance near or
+below 0: the targets are learned, but they are not the returns (exploration alone lowers it somewhat).
 
 References:
-    Mnih et al. 2015, "Human-level control through deep reinforcement learning": eq. 1, algorithm 1.
-    van Hasselt, Guez, Silver 2016, "Deep Reinforcement Learning with Double Q-learning": eq. 4.
+    Mnih et al. 2015, "Human-level control through deep reinforcement learning": algorithm 1.
+    van Hasselt, Guez, Silver 2016, "Deep Reinforcement Learning with Double Q-learning": eq. 4, section "Double DQN".
     Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning": eq. 9.
     Pardo et al. 2018, "Time Limits in Reinforcement Learning": eq. 6.
 
@@ -97,9 +96,9 @@ class Config:
     update_after: int = 1000  # env steps before the first gradient step
     update_every: int = 4  # env steps from one update to the next
     gradient_steps: int = 1  # gradient steps per update
-    epsilon_start: float = 1.0  # share of random actions at the first step, 0 to 1
-    epsilon_end: float = 0.05  # and from the end of its schedule on; it falls linearly
-    epsilon_share: float = 0.2  # share of total_steps over which epsilon falls
+    epsilon_start: float = 1.0  # share of random actions where its line begins, at env step 0; start_steps come first
+    epsilon_end: float = 0.05  # share of random actions where the line ends, and from there on
+    epsilon_share: float = 0.2  # share of total_steps that the line takes, counted from env step 0
     target_every: int = 500  # env steps from one change of the target network to the next
     polyak: float = 0.0  # weight of the old target at each change, 0 to 1; 0 copies, 0.995 goes with target_every 1
     loss: Literal["squared", "huber"] = "squared"  # huber: errors beyond 1 pull no harder than 1
@@ -111,7 +110,7 @@ class Config:
     hidden_sizes: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: Literal["tanh", "relu"] = "relu"  # after each hidden layer
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    num_test_episodes: int = 5  # greedy episodes in another environment after each epoch; they cost time, no env steps
+    num_test_episodes: int = 5  # greedy episodes after each epoch in another environment, of 100,000 steps at most
     device: str = "cpu"  # cpu, cuda, mps, or auto
     torch_threads: int = 1  # threads of torch; networks this small are fastest on one
 
@@ -131,7 +130,7 @@ def td_target(rew: Tensor, terminated: Tensor, next_q: Tensor, next_act: Tensor,
     Returns:
         y (B,) float32.
 
-    Source: Mnih et al. 2015, eq. 1 with the target network of algorithm 1; van Hasselt et al. 2016, eq. 4.
+    Source: Mnih et al. 2015, algorithm 1; van Hasselt et al. 2016, eq. 4 with the target network for its θ'.
     """
     assert rew.shape == terminated.shape == next_act.shape == next_q.shape[:1], (rew.shape, next_q.shape)
     return rew + gamma * ~terminated * value_of(next_q, next_act)
@@ -149,7 +148,8 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
 
     The Huber loss has the gradient of an error clipped to ±1: one surprising reward does not wreck the network. But a
     clipped pull makes Q settle near the median of its targets, not their mean: where errors are large and one step in
-    ten ends the episode, the nine that go on outvote it, Q forgets that episodes end, and grows without bound.
+    ten ends the episode, the nine that go on outvote it, and Q climbs towards the value of never ending. Below 1 its
+    gradient is half that of the square.
 
     Args:
         q:    (B,) float32, Q(s, a) of the network being trained.
@@ -159,14 +159,14 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
     Returns:
         The loss ().
 
-    Source: Mnih et al. 2015, methods, "Training details" (error clipping).
+    Source: Mnih et al. 2015, methods, "Training algorithm for deep Q-networks" (error clipping).
     """
     assert q.shape == y.shape == q.shape[:1], (q.shape, y.shape)
     return torch.nn.functional.smooth_l1_loss(q, y) if loss == "huber" else (q - y).square().mean()
 
 
 def epsilon_at(step: int, config: Config) -> float:
-    """ε after `step` env steps: 1 for start_steps, and on the line from epsilon_start to epsilon_end."""
+    """ε after `step` env steps: 1 during start_steps, then on the line from epsilon_start to epsilon_end."""
     if step < config.start_steps:
         return 1.0
     share = min(1.0, step / max(1.0, config.epsilon_share * config.total_steps))
@@ -195,7 +195,7 @@ def update(
         ac: the network, changed in place.
         target: the older copy.
         q_opt: over the network's parameters.
-        batch: transitions.
+        batch: B transitions.
         config: settings.
         stats: averages of the epoch.
     """
@@ -214,7 +214,7 @@ def update(
 def policy_change(
     before: QNetwork, ac: QNetwork, target: QNetwork, obs: Tensor, act: Tensor, epsilon: float
 ) -> dict[str, float]:
-    """How far the epoch has moved the policy and the network, on up to 2,048 of its states.
+    """How far the epoch has moved the policy (KL, nats) and the network, on up to 2,048 of its states.
 
     Args:
         before: a copy of the network made before the epoch's first step.
@@ -290,7 +290,7 @@ def train(
             stats = Averages("LossQ", "GradNormQ")
             buf.clear()
             for _ in range(steps):
-                # Due since the last step; done here, an epoch's TargetGap shows how far Q has run ahead of the target.
+                # Due since the last step. Moved right after it, an epoch's TargetGap would be 0 wherever they coincide.
                 for _ in range(envs.passed(config.target_every)):
                     target_flat.lerp_(q_opt.flat, 1 - config.polyak)
                 share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
@@ -311,12 +311,11 @@ def train(
 
             test_returns = evaluate(ac, test_env, config.num_test_episodes, config.seed)
             returns, episodes = envs.end_epoch()
-            probe = buf.probe(device)
             row = {
                 "Epoch": epoch,
                 **returns,
                 **episode_stats(*test_returns, prefix="Test"),
-                **policy_change(before, ac, target, *probe, epsilon),
+                **policy_change(before, ac, target, *buf.probe(device), epsilon),
                 **off_policy_health(ac, buf, obs, config.gamma, stats),
                 **stats.means(),
                 "Epsilon": epsilon,

@@ -27,7 +27,7 @@ def mlp(
     Args:
         sizes: widths, from the input to the output.
         activation: "tanh" or "relu", after every layer but the last.
-        out_gain: scale of the last layer's weights.
+        out_gain: scale of the last layer's orthogonal weights.
         orthogonal: weights that keep the norm of what passes, and zero biases; else torch's smaller uniform ones.
     """
     layers: list[nn.Module] = []
@@ -107,6 +107,8 @@ class ActorCritic(nn.Module):
     `act`, `mode`, `value`, `obs_space`, `act_space`) as `train(..., actor_critic=YourClass)`; most easily a subclass.
     `pi` and `v` must not share parameters, because each has an optimiser of its own.
     """
+
+    value_label = "V(s)"
 
     def __init__(
         self,

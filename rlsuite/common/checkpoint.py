@@ -179,7 +179,7 @@ def load_snapshot(run_dir: Path, epoch: int) -> tuple[Policy, NDArray[Any]]:
 
 def _build(run_dir: Path, weights: dict[str, NDArray[Any]], env: gym.Env | None = None) -> Policy:
     config = read_config(run_dir)
-    network = NETWORKS.get(str(config.get("network", next(iter(NETWORKS)))))
+    network = NETWORKS.get(str(config.get("network", "rlsuite.common.actor_critic.ActorCritic")))
     if network is None:
         raise UserError(f"{run_dir} was trained with a network class of its own; load its weights in Python")
     own_env = run_env(config) if env is None else None

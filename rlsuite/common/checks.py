@@ -127,7 +127,7 @@ def _check_rollouts(config: Any) -> None:
 
 
 def _check_replay(config: Any) -> None:
-    """Refuse a budget that trains nothing, and a buffer that holds no batch."""
+    """Refuse an epoch that num_envs does not divide, a buffer that holds no batch, and a budget that trains nothing."""
     if config.steps_per_epoch % config.num_envs:
         raise UserError(
             f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --num-envs {config.num_envs}, which step "
@@ -141,11 +141,17 @@ def _check_replay(config: Any) -> None:
     # The first step of all environments from update_after on that reaches a multiple of update_every.
     n, every = config.num_envs, config.update_every
     after = -(-max(config.update_after, 1) // n) * n
-    first_update = max(after, -(-((after - n) // every + 1) * every // n) * n)
+    first_update = -(-((after - n) // every + 1) * every // n) * n
     if config.total_steps < first_update:
         raise UserError(
             f"--total-steps {config.total_steps} ends before the first update, at env step {first_update} "
             f"(--update-after {config.update_after}, --update-every {config.update_every}): nothing would be trained"
+        )
+
+    if config.normalize_obs and config.update_after < config.batch_size:
+        raise UserError(
+            f"--normalize-obs takes its first mean and variance from the env steps before --update-after, and "
+            f"{config.update_after} are too few; try 1000"
         )
 
 

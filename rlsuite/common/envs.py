@@ -84,9 +84,11 @@ class Envs:
             rank: which process this is.
 
         Raises:
-            UserError: one of the copies has other spaces than the first.
+            UserError: the copies are not copies, or one of them has other spaces than the first.
         """
         self.envs = [env_fn() for _ in range(num_envs)]
+        if len(set(map(id, self.envs))) < num_envs:
+            raise UserError("env_fn returns the same environment again; it must make a new one at each call")
         self.obs_space, self.act_space = self.envs[0].observation_space, self.envs[0].action_space
         for env in self.envs[1:]:
             if env.observation_space != self.obs_space or env.action_space != self.act_space:
@@ -175,6 +177,11 @@ class Envs:
         if isinstance(self.act_space, spaces.Discrete):
             return act + self.act_space.start if self.act_space.start else act
         assert isinstance(self.act_space, spaces.Box)
+        if not np.isfinite(act).all():
+            raise NonFiniteError(
+                f"the policy's action is not finite at env step {self.total_steps + len(self.envs)}; "
+                "the likely cause is a learning rate that is too high: lower it"
+            )
         act = act.reshape(len(act), *self.act_space.shape)
         clipped = act.clip(self.act_space.low, self.act_space.high)
         self.clipped += int(np.count_nonzero(clipped != act))
@@ -257,11 +264,15 @@ def evaluate(
     Returns:
         Undiscounted returns and lengths in env steps, one per episode; fewer than asked for if an episode does not end
         within 100,000 steps.
+
+    Raises:
+        UserError: the policy is deterministic and can't be sampled from.
+        NonFiniteError: an observation, reward or action is NaN or infinite.
     """
     device = next(ac.parameters()).device
-    if not deterministic and not isinstance(ac, ActorCritic):
-        raise UserError("this policy is deterministic, it can't be sampled from: leave out --stochastic")
-    choose = ac.mode if deterministic or not isinstance(ac, ActorCritic) else ac.act
+    choose = ac.mode if deterministic else getattr(ac, "act", None)
+    if choose is None:
+        raise UserError("this policy is deterministic and can't be sampled from; leave --stochastic out")
     envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
     obs = envs.reset()
     while len(envs.returns) < episodes and envs.ep_len[0] < 100_000:

@@ -269,7 +269,7 @@ def draw_value_map(fig: "Figure", run: Path) -> None:
     snapshots = [checkpoint.load_snapshot(run, epoch) for epoch in epochs]
     sides, values, actions, visits = value_maps(env, snapshots)
 
-    meaning = {"dqn": "max Q(s, a)", "ddpg": "Q(s, μ(s))"}.get(str(config.get("algo")), "V(s)")
+    meaning = snapshots[0][0].value_label
     subtitle = f"seed {_clean(config.get('seed', '?'), 20)} · the critic's value {meaning}"
     subtitle += ", the policy's action without exploration, and the states visited"
     _frame(fig, (1.8 + 2.2 * len(epochs), 7), _title([config]), subtitle, [], _caption([config]))

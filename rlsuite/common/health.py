@@ -146,6 +146,7 @@ def off_policy_health(
     Returns:
         Column name to value; each is defined in README.md. Those of minibatches are NaN if there was no gradient step.
     """
+    ac.encode.warm_start(buf.states())  # an epoch without gradient steps has no statistics yet
     buf.bootstrap(ac.value, last_obs, next(ac.parameters()).device)
     q, target = stats.kept("q"), stats.kept("target")
     health = common_health(buf, ac.encode, ac.act_space, gamma)

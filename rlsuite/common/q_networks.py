@@ -22,7 +22,7 @@ class DiscreteQ(nn.Module):
     def __init__(self, features: int, n: int, hidden_sizes: Sequence[int], activation: str, dueling: bool) -> None:
         """With `dueling`, one more output: the state's value.
 
-        Small weights: the larger the first weights, the more a step on Q(s, a) moves Q(s', ·) with it, and the sooner
+        Small weights: the larger the initial weights, the more a step on Q(s, a) moves Q(s', ·) with it, and the sooner
         bootstrapping runs away.
         """
         super().__init__()
@@ -33,7 +33,7 @@ class DiscreteQ(nn.Module):
         """Values of all actions (B, n) at features x (B, F).
 
         Dueling: Q(s, a) = V(s) + A(s, a) - mean over a' of A(s, a'). What is common to all actions is learned from each
-        of them. The heads here are single layers on shared ones.
+        of them. The heads here are single layers on shared ones, into which the gradient is not scaled down.
 
         Source: Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning", eq. 9.
         """
@@ -48,8 +48,11 @@ class QNetwork(nn.Module):
     """Q(s, a) of discrete actions and its greedy policy, behind an encoder.
 
     `q` takes features (B, F) and returns (B, n); `mode` and `value` take observations. To use another network, pass a
-    class with the same constructor and members as `train(..., actor_critic=YourClass)`; most easily a subclass.
+    class with the same constructor and members (`encode`, `q`, `mode`, `value`, `obs_space`, `act_space`) as
+    `train(..., actor_critic=YourClass)`; most easily a subclass.
     """
+
+    value_label = "max Q(s, a)"
 
     def __init__(
         self,
@@ -131,9 +134,13 @@ class ContinuousQ(nn.Module):
 class MuQNetwork(nn.Module):
     """μ(s) and Q(s, a) with separate networks, behind one encoder.
 
-    `pi` takes features (B, F), `q` features and actions (B, d); `mode` and `value` take observations. To use another
-    network, pass a class with the same constructor and members as `train(..., actor_critic=YourClass)`.
+    `pi` takes features (B, F), `q` features and actions (B, d); `mode`, `value` and `action_value` take observations.
+    To use another network, pass a class with the same constructor and members (those, `encode`, `obs_space`,
+    `act_space`; `pi` with its buffers `mid` and `width` (d,)) as `train(..., actor_critic=YourClass)`; most easily a
+    subclass. `pi` and `q` must not share parameters, because each has an optimiser of its own.
     """
+
+    value_label = "Q(s, μ(s))"
 
     def __init__(
         self,
@@ -148,7 +155,9 @@ class MuQNetwork(nn.Module):
         if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
             fitting = "dqn, ppo, a2c or vpg" if isinstance(act_space, spaces.Discrete) else "gymnasium.ActionWrapper"
             raise UserError(f"ddpg needs continuous actions, and this environment's are {act_space}; use {fitting}")
-        if not (np.isfinite(act_space.low) & np.isfinite(act_space.high) & (act_space.low < act_space.high)).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            span = act_space.high.astype(np.float32) - act_space.low.astype(np.float32)
+        if not (np.isfinite(span) & (span > 0)).all():
             raise UserError(
                 f"ddpg needs finite bounds low < high for every action, and this environment's are {act_space}; "
                 "give it bounds with gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg"

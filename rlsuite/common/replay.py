@@ -70,7 +70,7 @@ class ReplayBuffer:
         self.act = np.zeros((self.slots, *act_shape), storage_dtype(act_space))
         self.rew = np.zeros(self.slots, np.float32)
         self.terminated = np.zeros(self.slots, np.bool_)
-        # The how manieth end of an episode this is, and -1 where none ended; its observation is final[end mod len].
+        # Which end of an episode this was, from 0, or -1 where none ended; its last observation is final[end mod len].
         self.end = np.full(self.slots, -1, np.int32)
         self.final = np.zeros((16, *obs_shape), obs_dtype)
         self.ends = self.held_ends = 0  # ends of episodes: ever seen, and still in the buffer
@@ -150,9 +150,7 @@ class ReplayBuffer:
         return Transitions(*(to_tensor(a, device) for a in arrays))
 
 
-def check_memory(
-    capacity: int, num_envs: int, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]
-) -> tuple[int, int]:
+def check_memory(capacity: int, num_envs: int, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]) -> int:
     """How much memory a replay buffer takes, before it takes it.
 
     Args:
@@ -162,7 +160,7 @@ def check_memory(
         act_space: of the environment.
 
     Returns:
-        Bytes of the buffer, and of one observation, which it takes once more for each end of an episode that it holds.
+        Bytes of the buffer. It takes those of one observation more for each end of an episode that it holds.
 
     Raises:
         UserError: the machine has not so much memory free.
@@ -176,4 +174,4 @@ def check_memory(
             f"--buffer-size {capacity} would take {wanted / 1e9:.4g} GB, and this machine has {free / 1e9:.4g} GB of "
             f"memory free; at most {int(capacity * free / wanted * 0.8):,} transitions leave room for the rest"
         )
-    return wanted, obs_bytes
+    return wanted
