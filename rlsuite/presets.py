@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "total_steps": 150_000,
             "steps_per_epoch": 5000,
             "gamma": 0.98,
-            "buffer_size": 10_000,
+            "buffer_size": 50_000,
             "batch_size": 128,
             "update_every": 16,
             "gradient_steps": 8,
@@ -82,6 +82,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epsilon_end": 0.07,
             "loss": "huber",
             "q_lr": 2e-3,
+            "lr_schedule": "linear",
             "hidden_sizes": (256, 256),
         },
         "Acrobot-v1": {
@@ -119,16 +120,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ddpg": {
         "Pendulum-v1": {"total_steps": 20_000, "steps_per_epoch": 2000, "start_steps": 1000, "gamma": 0.98},
-        # The car is slow: only noise that pushes in one direction for some ten steps ever gets it to the top.
+        # The car is slow: only noise that pushes in one direction for some ten steps ever gets it to the top. A policy
+        # that learns fast is stuck at full throttle before that: a low pi_lr, and speeds scaled up.
         "MountainCarContinuous-v0": {
             "total_steps": 60_000,
             "start_steps": 1000,
             "act_noise": 0.5,
             "noise_corr": 0.9,
             "noise_schedule": "linear",
-            "hidden_sizes": (128, 128),
+            "pi_lr": 1e-4,
+            "hidden_sizes": (64, 64),
+            "normalize_obs": True,
         },
-        "InvertedPendulum-v5": {"total_steps": 50_000, "start_steps": 2000},
+        "InvertedPendulum-v5": {"total_steps": 50_000, "start_steps": 2000, "lr_schedule": "linear"},
         "HalfCheetah-v5": {"total_steps": 300_000},
     },
 }

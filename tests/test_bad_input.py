@@ -292,6 +292,7 @@ OFF_POLICY_REFUSES = [
     ("--update-after 513", "--total-steps 512 ends before the first update, at env step 520 .--update-after 513"),
     ("--update-every 0", "--update-every is 0, but must be at least 1"),
     ("--update-every 513", "--total-steps 512 ends before the first update, at env step 514 .*--update-every 513"),
+    ("--normalize-obs --update-after 8", "--normalize-obs takes its first mean.* 8 are too few; try 1000"),
     ("--update-every 300 --update-after 301", "before the first update, at env step 600"),
     ("--update-every 513 --update-after 0", "before the first update, at env step 514"),
     ("--gradient-steps 0", "--gradient-steps is 0, but must be at least 1"),

@@ -276,6 +276,20 @@ def test_a_reward_too_large_for_float32_is_an_error():
         steps(envs_of(Counter(bad_rew={1: 1e39})), 1)
 
 
+def test_an_environment_that_is_handed_out_twice_is_refused():
+    env = Counter()
+    with pytest.raises(UserError, match="env_fn returns the same environment again"):
+        Envs(lambda: env, 2, seed=0)
+    assert len(Envs(lambda: env, 1, seed=0).envs) == 1
+
+
+def test_a_non_finite_action_is_blamed_on_the_policy():
+    envs = Envs(lambda: gym.make("Pendulum-v1"), 2, seed=0)
+    envs.reset()
+    with pytest.raises(NonFiniteError, match="the policy's action is not finite at env step 2.*learning rate"):
+        envs.step(np.array([[0.5], [np.nan]], np.float32))
+
+
 def test_environments_of_different_spaces_are_refused():
     with pytest.raises(UserError, match="spaces differ"):
         envs_of(Counter(), Counter(act_space=spaces.Discrete(3)))

@@ -66,7 +66,7 @@ def test_a_deterministic_policy_can_not_be_sampled(run: Path, capsys: pytest.Cap
     assert main([str(run), "--stochastic"]) == 2
     out = capsys.readouterr()
     assert out.out == ""
-    assert re.fullmatch("rlsuite: this policy is deterministic.*leave out --stochastic\n", out.err)
+    assert re.fullmatch("rlsuite: this policy is deterministic.*leave --stochastic out\n", out.err)
 
 
 def test_sampled_actions_depend_on_the_seed(target: Path) -> None:

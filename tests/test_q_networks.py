@@ -93,6 +93,9 @@ def test_dqn_refuses_other_than_discrete_actions_and_names_what_fits(act_space, 
         (spaces.Box(-INF, INF, (2,)), r"needs finite bounds.*TransformAction, or use ppo, a2c or vpg"),
         (box([-1, 0], [1, INF]), r"needs finite bounds.* or use ppo, a2c or vpg"),
         (box([-1, 0], [1, 0]), r"needs finite bounds.* or use ppo, a2c or vpg"),
+        (spaces.Box(-1e300, 1e300, (2,), np.float64), r"needs finite bounds"),
+        (spaces.Box(-3e38, 3e38, (2,)), r"needs finite bounds"),
+        (spaces.Box(1, 1 + 1e-12, (2,), np.float64), r"needs finite bounds"),
     ],
 )
 def test_ddpg_refuses_actions_without_bounds_and_names_what_fits(act_space, instead):
