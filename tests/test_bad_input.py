@@ -277,7 +277,7 @@ OFF_POLICY_REFUSES = [
     ("--q-lr -1", "--q-lr is -1.0, but must be a learning rate of 0 or more"),
     ("--q-lr nan", "--q-lr is nan"),
     ("--q-lr inf", "--q-lr is inf"),
-    ("--buffer-size 0", "--buffer-size is 0, but must be at least 1"),
+    ("--buffer-size 0", "--buffer-size is 0, but must be from 1 to 10"),
     ("--buffer-size 1e6", "--buffer-size.*1e6"),
     ("--buffer-size 15", "--buffer-size 15 is smaller than a batch .--batch-size 16"),
     ("--buffer-size 17 --num-envs 32", "--buffer-size 17 is smaller than .*--num-envs 32"),

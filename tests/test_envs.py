@@ -286,7 +286,7 @@ def test_an_environment_that_is_handed_out_twice_is_refused():
 def test_a_non_finite_action_is_blamed_on_the_policy():
     envs = Envs(lambda: gym.make("Pendulum-v1"), 2, seed=0)
     envs.reset()
-    with pytest.raises(NonFiniteError, match="the policy's action is not finite at env step 2.*learning rate"):
+    with pytest.raises(NonFiniteError, match=r"the policy's action is not finite at env step 2.*learning rate"):
         envs.step(np.array([[0.5], [np.nan]], np.float32))
 
 

@@ -59,7 +59,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_grad_norm": (_positive, "above 0 (inf switches clipping off)"),
     "hidden_sizes": (lambda x: all(h >= 1 for h in x), "layer widths of at least 1"),
     "q_lr": (_non_negative, "a learning rate of 0 or more"),
-    "buffer_size": (_natural, "at least 1 transition"),
+    "buffer_size": (lambda x: 1 <= x <= 10**12, "from 1 to 10^12 transitions"),
     "batch_size": (_natural, "at least 1 transition"),
     "start_steps": (_non_negative, "0 env steps or more"),
     "update_after": (_non_negative, "0 env steps or more"),

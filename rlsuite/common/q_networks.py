@@ -123,7 +123,7 @@ class ContinuousQ(nn.Module):
         high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
         self.register_buffer("mid", ((low + high) / 2).float())
         self.register_buffer("scale", (2 / (high - low)).float())
-        self.net = mlp([features + len(low), *hidden_sizes, 1], activation, orthogonal=False)
+        self.net = mlp([features + len(low), *hidden_sizes, 1], activation)
 
     def forward(self, x: Tensor, act: Tensor) -> Tensor:
         """Values (B,) at features x (B, F) and actions act (B, d)."""

@@ -171,7 +171,7 @@ def check_memory(capacity: int, num_envs: int, obs_space: spaces.Space[Any], act
     free = psutil.virtual_memory().available
     if wanted > free:
         raise UserError(
-            f"--buffer-size {capacity} would take {wanted / 1e9:.4g} GB, and this machine has {free / 1e9:.4g} GB of "
+            f"--buffer-size {capacity} would take {wanted / 1e9:,.1f} GB, and this machine has {free / 1e9:,.1f} GB of "
             f"memory free; at most {int(capacity * free / wanted * 0.8):,} transitions leave room for the rest"
         )
     return wanted
