@@ -164,6 +164,8 @@ def test_ddpg_learns_pendulum_in_six_thousand_steps(tmp_path: Path) -> None:
         (a2c, "CartPole-v1", 40, 400),
         (vpg, "CartPole-v1", 40, 400),
         (ppo, "Pendulum-v1", -900, -250),
+        (dqn, "CartPole-v1", 40, 400),
+        (ddpg, "Pendulum-v1", -900, -200),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).split(".")[-1],
 )

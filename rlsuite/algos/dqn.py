@@ -53,7 +53,7 @@ References:
     Pardo et al. 2018, "Time Limits in Reinforcement Learning": eq. 6.
 
 Run:     python -m rlsuite.run dqn --env CartPole-v1
-Expect:  with its preset (rlsuite/presets.py) a return of 500, the maximum, within 50,000 steps.
+Expect:  with its preset (rlsuite/presets.py) a return of nearly 500, the maximum, within 50,000 steps.
 """
 
 import copy
@@ -148,8 +148,8 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
 
     The Huber loss has the gradient of an error clipped to ±1: one surprising reward does not wreck the network. But a
     clipped pull makes Q settle near the median of its targets, not their mean: where errors are large and one step in
-    ten ends the episode, the nine that go on outvote it, and Q climbs towards the value of never ending. Below 1 its
-    gradient is half that of the square.
+    ten ends the episode, the nine that go on outvote it, and Q climbs above any return. Below 1 the gradient is half
+    that of the square.
 
     Args:
         q:    (B,) float32, Q(s, a) of the network being trained.
