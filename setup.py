@@ -4,12 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+MPI = ["mpi4py>=4", "mpich>=4.1; sys_platform != 'win32'"]
 EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
     "video": ["imageio>=2.30", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
     "tensorboard": ["tensorboard>=2.12"],
+    "mpi": MPI,
     "test": [
+        *MPI,
         "pytest>=8",
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",

@@ -8,7 +8,11 @@ import itertools
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
@@ -17,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
 
+from rlsuite.common import mpi
 from rlsuite.common.checks import NonFiniteError, UserError
 from rlsuite.presets import PRESETS
 
@@ -41,6 +46,7 @@ class Launch:
     note: str = ""  # the question this run answers; kept in config.json
     tensorboard: bool = False  # write event files for TensorBoard as well
     quiet: bool = False  # print nothing but errors
+    cpus: int = 1  # processes that train the one run together, through MPI (extra `mpi`); as `mpiexec -n N` does
 
 
 def algorithm_names() -> list[str]:
@@ -200,6 +206,8 @@ def run(argv: Sequence[str]) -> int:
     flags = parse_flags(argv[1:], fields)
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
+    if "cpus" in flags and flags["cpus"] != ["1"]:
+        return relaunch(argv, flags["cpus"])
     runs = []
     for words in grid(flags, fields):
         env = words[words.index("--env") + 1]
@@ -208,6 +216,25 @@ def run(argv: Sequence[str]) -> int:
         default = command(settings_class(env, **settings), Launch())
         runs.append((preset, parse(command, words, algo, default)))
     return train_all(algo, runs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def relaunch(argv: Sequence[str], cpus: list[str]) -> int:
+    """Run the same command line in several processes, before this one has imported anything of MPI.
+
+    Raises:
+        UserError: not one whole number, no mpiexec, or this is such a process already.
+    """
+    if len(cpus) != 1 or not cpus[0].isdigit() or not 1 <= int(cpus[0]) <= 4096:
+        raise UserError(f"--cpus takes one number of processes, from 1 to 4096, not {' '.join(cpus)}")
+    if set(mpi.SIZE_VARIABLES) & set(os.environ):
+        raise UserError("--cpus starts processes of its own, and this is an MPI job already; leave --cpus out")
+    mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec")
+    if not mpiexec:
+        raise UserError('--cpus needs mpiexec: pip install "rlsuite[mpi]"')
+    rest = list(argv)
+    at = next(i for i, word in enumerate(rest) if word.startswith("--cpus"))
+    del rest[at : at + (1 if "=" in rest[at] else 2)]
+    return subprocess.run([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest], check=False).returncode
 
 
 def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
@@ -233,7 +260,8 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
             raise UserError(f"--test-episodes is {settings.launch.test_episodes}, but must be 0 or more")
     code = 0
     for number, (preset, settings) in enumerate(runs, start=1):
-        config, launch = settings.config, settings.launch
+        config = settings.config
+        launch = dataclasses.replace(settings.launch, quiet=settings.launch.quiet or mpi.rank > 0)
         logger = Logger(
             launch.exp_name,
             launch.data_dir,
@@ -247,7 +275,8 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
             print(f"{count}{algo} on {config.env}, seed {config.seed}" + (f", preset {preset}" if preset else ""))
         try:
             ac = module.train(module.Config(**dataclasses.asdict(config)), logger=logger)
-            finish(ac, config, launch, logger)
+            if mpi.rank == 0:
+                finish(ac, config, launch, logger)
         except NonFiniteError as error:
             print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)
             code = 3
@@ -297,11 +326,35 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; bad input becomes one line and exit code 2."""
+    """Run the command line; bad input becomes one line and exit code 2.
+
+    One of several processes that stops with an error takes the others with it: they would wait for it for ever.
+    """
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        code = _main(sys.argv[1:] if argv is None else argv)
+    except Exception:
+        if mpi.size == 1:
+            raise
+        print(f"rank {mpi.rank} of {mpi.size}:\n{traceback.format_exc()}", end="", file=sys.stderr, flush=True)
+        code = 1
+    if code:
+        mpi.abort(code)
+    return code
+
+
+def _complain(text: str) -> None:
+    """Print an error, once where all ranks have the same."""
+    if mpi.rank > 0:
+        time.sleep(1)  # rank 0 may be about to say the same and to end all
+    where = f" (rank {mpi.rank})" if mpi.rank > 0 else ""
+    print(f"rlsuite: {text}{where}", file=sys.stderr, flush=True)
+
+
+def _main(argv: Sequence[str]) -> int:
+    try:
+        return run(argv)
     except UserError as error:
-        print(f"rlsuite: {error}", file=sys.stderr)
+        _complain(f"{error}")
         return 2
     except KeyboardInterrupt:
         print("\nrlsuite: interrupted", file=sys.stderr)
@@ -316,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, most likely; the epochs before it are whole
-        print(f"rlsuite: {error.strerror or error}: {error.filename or 'output'}", file=sys.stderr)
+        _complain(f"{error.strerror or error}: {error.filename or 'output'}")
         return 1
 
 

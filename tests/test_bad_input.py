@@ -222,7 +222,7 @@ PPO_REFUSES = [
     ("--num-envs 0", "--num-envs is 0"),
     ("--rollout-len 0", "--rollout-len is 0"),
     ("--steps-per-epoch 0", "--steps-per-epoch is 0"),
-    ("--steps-per-epoch 200", "--steps-per-epoch 200 is no multiple.*= 64 x 2 = 128; try 256"),
+    ("--steps-per-epoch 200", "--steps-per-epoch 200 is no multiple of --rollout-len 64 x --num-envs 2 = 128; try 256"),
     ("--minibatch-size 48", "--minibatch-size 48 does not divide the 128 samples.*try 32"),
     ("--minibatch-size 0", "--minibatch-size is 0"),
     ("--train-iters 0", "--train-iters is 0"),

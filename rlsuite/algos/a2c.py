@@ -89,7 +89,7 @@ class Config:
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
     seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
-    num_envs: int = 8  # environments that step together
+    num_envs: int = 8  # environments that step together, in each process
     steps_per_epoch: int = 4000  # env steps per row of the log; a multiple of num_envs x rollout_len
     rollout_len: int = 5  # steps of each environment between two updates; longer: less biased, but fewer updates
     gamma: float = 0.99  # discount per step, 0 to 1; 1/(1-gamma) steps is how far ahead the agent looks

@@ -87,7 +87,7 @@ class Config:
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
     seed: int = 0  # of everything random: networks, actions, environments, samples
     total_steps: int = 100_000  # budget in env steps, met exactly; a multiple of num_envs
-    num_envs: int = 1  # environments that step together
+    num_envs: int = 1  # environments that step together, in each process
     steps_per_epoch: int = 2000  # env steps per row of the log; a multiple of num_envs
     gamma: float = 0.99  # discount per step, 0 to 1; 1/(1-gamma) steps is how far ahead the agent looks
     buffer_size: int = 100_000  # transitions in the replay buffer; the oldest are forgotten

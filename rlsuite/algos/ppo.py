@@ -67,7 +67,7 @@ import torch
 from torch import Tensor
 
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
+from rlsuite.common.buffer import Batch, RolloutBuffer, minibatches, plan_epochs, standardize, to_tensor
 from rlsuite.common.checkpoint import save_epoch
 from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
@@ -86,7 +86,7 @@ class Config:
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
     seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
-    num_envs: int = 8  # environments that step together
+    num_envs: int = 8  # environments that step together, in each process
     steps_per_epoch: int = 2048  # env steps per row of the log; a multiple of num_envs x rollout_len
     rollout_len: int = 256  # steps of each environment between two updates; longer: less biased, but fewer updates
     gamma: float = 0.99  # discount per step, 0 to 1; 1/(1-gamma) steps is how far ahead the agent looks
@@ -162,11 +162,9 @@ def update(
         config: settings.
         stats: averages of the epoch.
     """
-    adv = (batch.adv - batch.adv.mean()) / (batch.adv.std(correction=0) + 1e-8)
+    adv = standardize(batch.adv)
     for i in range(config.train_iters):
-        # Parts of equal size, also where a last, shorter rollout is no multiple of the minibatch.
-        parts = torch.randperm(len(adv), device=adv.device).tensor_split(-(-len(adv) // config.minibatch_size))
-        for k, j in enumerate(parts):
+        for k, j in enumerate(minibatches(len(adv), config.minibatch_size, adv.device)):
             pi = ac.pi(batch.x[j])
             logp = pi.log_prob(batch.act[j])
             loss_pi, info = policy_loss(logp, batch.logp[j], adv[j], config.clip_ratio)

@@ -68,7 +68,7 @@ from typing import Literal
 from torch import Tensor
 
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
+from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, standardize, to_tensor
 from rlsuite.common.checkpoint import save_epoch
 from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
@@ -87,7 +87,7 @@ class Config:
     env_kwargs: str = "{}"  # JSON object of arguments for the environment
     seed: int = 0  # of everything random: networks, actions, environments, the order of samples
     total_steps: int = 500_000  # budget in env steps, met exactly; a multiple of num_envs
-    num_envs: int = 8  # environments that step together
+    num_envs: int = 8  # environments that step together, in each process
     steps_per_epoch: int = 4000  # env steps per row of the log; a multiple of num_envs x rollout_len
     rollout_len: int = 500  # steps of each environment between two updates; longer: less biased, but fewer updates
     gamma: float = 0.99  # discount per step, 0 to 1; 1/(1-gamma) steps is how far ahead the agent looks
@@ -155,7 +155,7 @@ def update(
         config: settings.
         stats: averages of the epoch.
     """
-    adv = (batch.adv - batch.adv.mean()) / (batch.adv.std(correction=0) + 1e-8)
+    adv = standardize(batch.adv)
     pi = ac.pi(batch.x)
     # One step only: after it the data is no longer that of the policy, and the equation no longer holds.
     loss_pi = policy_loss(pi.log_prob(batch.act), adv)

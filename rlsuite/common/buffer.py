@@ -4,7 +4,7 @@ shape letters: T time steps, N environments, B = T·N samples; everything is tim
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlsuite.common import mpi
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import NonFiniteError
 from rlsuite.common.distributions import Distribution
@@ -119,8 +120,8 @@ class RolloutBuffer:
         act_space: spaces.Space[Any],
         reward_scaler: RewardScaler | None = None,
     ) -> None:
-        """Room for an epoch of `steps` env steps, those of `num_envs` environments together."""
-        shape = (steps // num_envs, num_envs)
+        """Room for an epoch of `steps` env steps, those of the `num_envs` environments of every rank together."""
+        shape = (steps // (num_envs * mpi.size), num_envs)
         self.obs = np.zeros(shape + (obs_space.shape or ()), storage_dtype(obs_space))
         discrete = isinstance(act_space, spaces.Discrete)
         self.act = np.zeros(
@@ -226,10 +227,10 @@ class RolloutBuffer:
         return Batch(x, flat_act, flat_adv, flat_ret, logp, pi)
 
     def probe(self, device: torch.device, most: int = 2048) -> tuple[Tensor, Tensor]:
-        """Observations (B, *obs_shape) and the actions taken there, of at most `most` evenly spaced samples."""
+        """Observations (B, *obs_shape) and the actions taken there, of at most `most` evenly spaced samples of all."""
         act = self.act[: self.t].reshape(-1, *self.act.shape[2:])
-        pick = np.linspace(0, len(act) - 1, min(len(act), most)).astype(np.int64)
-        return to_tensor(self.states()[pick], device), to_tensor(act[pick], device)
+        pick = np.linspace(0, len(act) - 1, min(len(act), most // mpi.size)).astype(np.int64)
+        return to_tensor(mpi.gather(self.states()[pick]), device), to_tensor(mpi.gather(act[pick]), device)
 
     def bootstrap(self, value: Callable[[Tensor], Tensor], last_obs: NDArray[Any], device: torch.device) -> None:
         """Fill in the values of the states after which nothing more was observed.
@@ -246,21 +247,39 @@ class RolloutBuffer:
             self.boot[t, n] = v
 
 
+def standardize(adv: Tensor) -> Tensor:
+    """Advantages (B,) minus their mean, divided by their standard deviation, both over the rollouts of all ranks."""
+    everywhere = to_tensor(mpi.gather(adv.cpu().numpy()), adv.device)
+    return (adv - everywhere.mean()) / (everywhere.std(correction=0) + 1e-8)
+
+
+def minibatches(samples: int, size: int, device: torch.device) -> Sequence[Tensor]:
+    """Indices of `samples` samples in a new random order, in parts of equal size, which need not divide them.
+
+    Args:
+        samples: B, on this rank.
+        size: samples of a minibatch at most, over all ranks.
+        device: of the indices.
+    """
+    return torch.randperm(samples, device=device).tensor_split(-(-samples * mpi.size // size))
+
+
 def plan_epochs(total_steps: int, num_envs: int, steps_per_epoch: int, rollout_len: int) -> Iterator[list[int]]:
     """Split a budget into epochs of rollouts, so that it is met exactly: the last rollout and epoch may be shorter.
 
     Args:
-        total_steps: env steps over all environments, a multiple of num_envs.
-        num_envs: environments that step together.
+        total_steps: env steps over all environments, a multiple of num_envs times the number of ranks.
+        num_envs: environments that step together, on each rank.
         steps_per_epoch: env steps of a log row, over all environments.
         rollout_len: steps of each environment between two updates.
 
     Yields:
         For each epoch the lengths of its rollouts, in steps of each environment.
     """
+    together = num_envs * mpi.size
     while total_steps > 0:
-        left = min(steps_per_epoch, total_steps) // num_envs
-        total_steps -= left * num_envs
+        left = min(steps_per_epoch, total_steps) // together
+        total_steps -= left * together
         whole, rest = divmod(left, rollout_len)
         yield [rollout_len] * whole + ([rest] if rest else [])
 

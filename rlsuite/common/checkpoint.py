@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 from torch import nn
 
+from rlsuite.common import mpi
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.checks import UserError
 from rlsuite.common.envs import Episode, Policy, make_env
@@ -53,6 +54,8 @@ def save_epoch(
 ) -> None:
     """Replace policy.safetensors, keep the epoch's best and worst episode, and at six epochs of the run a snapshot.
 
+    Of several processes only rank 0 writes.
+
     Args:
         run_dir: the run's directory.
         epoch: which one has just ended, from 1.
@@ -62,6 +65,8 @@ def save_epoch(
         obs: states that the epoch visited (K, *obs_shape).
         episodes: "best" and "worst", or nothing if none finished.
     """
+    if mpi.rank > 0:
+        return
     write_atomically(run_dir / "policy.safetensors", save_arrays(policy_arrays(ac)))
     save_episodes(run_dir, epoch, episodes)
     if epoch in np.linspace(1, last_epoch, 6).astype(np.int64):

@@ -97,24 +97,39 @@ def check_config(config: Any) -> None:
         unlimited = field.name in ("target_kl", "max_grad_norm") and value == math.inf
         if (isinstance(value, float) and not math.isfinite(value) and not unlimited) or not valid(value):
             raise UserError(f"{flag} is {value}, but must be {wanted}")
-    if config.total_steps % config.num_envs:
+    from rlsuite.common import mpi  # imports torch, which --help does not wait for
+
+    together = config.num_envs * mpi.size
+    if config.total_steps % together:
         raise UserError(
-            f"--total-steps {config.total_steps} is no multiple of --num-envs {config.num_envs}, which step together; "
-            f"try {config.total_steps // config.num_envs * config.num_envs or config.num_envs}"
+            f"--total-steps {config.total_steps} is no multiple of {_environments(config, mpi.size)}, which step "
+            f"together; try {config.total_steps // together * together or together}"
         )
+    for name in ("minibatch_size", "batch_size"):
+        if getattr(config, name, 0) % mpi.size:
+            value = getattr(config, name)
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} can't be split evenly over {mpi.size} processes; "
+                f"try {-(-value // mpi.size) * mpi.size}"
+            )
     if hasattr(config, "rollout_len"):
-        _check_rollouts(config)
+        _check_rollouts(config, mpi.size)
     if hasattr(config, "buffer_size"):
-        _check_replay(config)
+        _check_replay(config, mpi.size)
 
 
-def _check_rollouts(config: Any) -> None:
+def _environments(config: Any, ranks: int) -> str:
+    """What all environments are called in an error."""
+    return f"--num-envs {config.num_envs}" + (f" x {ranks} processes" if ranks > 1 else "")
+
+
+def _check_rollouts(config: Any, ranks: int) -> None:
     """Refuse an epoch that is not a whole number of rollouts, or a rollout that is not one of minibatches."""
-    rollout = config.rollout_len * config.num_envs
+    rollout = config.rollout_len * config.num_envs * ranks
     if config.steps_per_epoch % rollout:
         raise UserError(
-            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --rollout-len x --num-envs = "
-            f"{config.rollout_len} x {config.num_envs} = {rollout}; "
+            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --rollout-len {config.rollout_len} x "
+            f"{_environments(config, ranks)} = {rollout}; "
             f"try {max(1, round(config.steps_per_epoch / rollout)) * rollout}"
         )
     minibatch = getattr(config, "minibatch_size", rollout)
@@ -126,20 +141,21 @@ def _check_rollouts(config: Any) -> None:
         )
 
 
-def _check_replay(config: Any) -> None:
+def _check_replay(config: Any, ranks: int) -> None:
     """Refuse an epoch that num_envs does not divide, a buffer that holds no batch, and a budget that trains nothing."""
-    if config.steps_per_epoch % config.num_envs:
+    n = config.num_envs * ranks
+    if config.steps_per_epoch % n:
         raise UserError(
-            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of --num-envs {config.num_envs}, which step "
-            f"together; try {max(1, round(config.steps_per_epoch / config.num_envs)) * config.num_envs}"
+            f"--steps-per-epoch {config.steps_per_epoch} is no multiple of {_environments(config, ranks)}, which step "
+            f"together; try {max(1, round(config.steps_per_epoch / n)) * n}"
         )
-    if config.buffer_size < max(config.batch_size, config.num_envs):
+    if config.buffer_size < max(config.batch_size, n):
         raise UserError(
             f"--buffer-size {config.buffer_size} is smaller than a batch (--batch-size {config.batch_size}) or a step "
-            f"of all environments (--num-envs {config.num_envs}); it should be many times as large, such as 100000"
+            f"of all environments ({_environments(config, ranks)}); it should be many times as large, such as 100000"
         )
     # The first step of all environments from update_after on that reaches a multiple of update_every.
-    n, every = config.num_envs, config.update_every
+    every = config.update_every
     after = -(-max(config.update_after, 1) // n) * n
     first_update = -(-((after - n) // every + 1) * every // n) * n
     if config.total_steps < first_update:

@@ -6,6 +6,7 @@ shape letters: N environments, d action dimensions
 import math
 import warnings
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlsuite.common import probes
+from rlsuite.common import mpi, probes
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
 from rlsuite.common.checks import NonFiniteError, UserError, json_object
@@ -74,14 +75,14 @@ class Envs:
     Every episode is reset with a seed of its own (see `seeding.episode_seed`).
     """
 
-    def __init__(self, env_fn: EnvFn, num_envs: int, seed: int, rank: int = 0) -> None:
+    def __init__(self, env_fn: EnvFn, num_envs: int, seed: int, rank: int = mpi.rank) -> None:
         """Make the environments.
 
         Args:
             env_fn: called once per environment.
             num_envs: N.
             seed: the run's seed.
-            rank: which process this is.
+            rank: which process this is; any other number gives other episodes.
 
         Raises:
             UserError: the copies are not copies, or one of them has other spaces than the first.
@@ -104,7 +105,8 @@ class Envs:
         # The actions of the last steps, and at which of them each environment's episode began.
         self.actions: list[NDArray[Any]] = []
         self.ep_start = [0] * num_envs
-        self.total_steps = 0
+        self.total_steps = 0  # of all ranks, which step together
+        self.together = num_envs * mpi.size
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -156,7 +158,7 @@ class Envs:
             next_obs[n], rew[n], terminated[n], truncated[n], _ = env.step(a)
         with np.errstate(over="ignore", invalid="ignore"):
             self._check_finite(next_obs, rew)
-        self.total_steps += num_envs
+        self.total_steps += self.together
         self.ep_ret += rew
         self.ep_len += 1
         self.obs = next_obs
@@ -170,7 +172,7 @@ class Envs:
 
     def passed(self, every: int) -> int:
         """How many multiples of `every` env steps the last step has reached: what is due, whatever num_envs is."""
-        return self.total_steps // every - (self.total_steps - len(self.envs)) // every
+        return self.total_steps // every - (self.total_steps - self.together) // every
 
     def _to_env(self, act: NDArray[Any]) -> NDArray[Any]:
         """Actions as the environments take them: (N,) shifted to start, or (N, *act_shape) within the bounds."""
@@ -224,12 +226,16 @@ class Envs:
 
         Episodes that are still running are not touched: they count in the epoch that they finish in.
         """
-        stats = episode_stats(self.returns, self.lengths)
-        if self.acted:
-            stats["ClippedActions"] = self.clipped / self.acted
-        episodes = {"best": self.best, "worst": self.worst}
+        own = self.returns, self.lengths, self.best, self.worst, self.clipped, self.acted
+        returns, lengths, best, worst, clipped, acted = zip(*mpi.gather_objects(own), strict=True)
+        stats = episode_stats([r for part in returns for r in part], [n for part in lengths for n in part])
+        if sum(acted):
+            stats["ClippedActions"] = sum(clipped) / sum(acted)
         self._start_epoch()
-        return stats, {name: episode for name, episode in episodes.items() if episode is not None}
+        if not any(returns):
+            return stats, {}
+        by_return = attrgetter("ret")
+        return stats, {"best": max(filter(None, best), key=by_return), "worst": min(filter(None, worst), key=by_return)}
 
     def close(self) -> None:
         """Close every environment."""

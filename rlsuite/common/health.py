@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlsuite.common import mpi
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, discounted_returns, to_tensor
 from rlsuite.common.diagnostics import (
@@ -29,6 +30,7 @@ class Averages:
         """Nothing counted yet; the mean of each of `names` is NaN until something is."""
         self.sums = dict.fromkeys(names, math.nan)
         self.weights = dict.fromkeys(names, 0.0)
+        self.maxima: dict[str, float] = {}
         self.tensors: dict[str, list[Tensor]] = {}
 
     def add(self, weight: float = 1, **values: float) -> None:
@@ -41,11 +43,13 @@ class Averages:
     def add_max(self, **values: float) -> None:
         """Keep the largest of each value instead of the mean."""
         for name, value in values.items():
-            self.sums[name], self.weights[name] = max(value, self.sums.get(name, value)), 1.0
+            self.maxima[name] = max(value, self.maxima.get(name, value))
 
     def means(self) -> dict[str, float]:
-        """Every name with its mean."""
-        return {name: self.sums[name] / (self.weights[name] or 1.0) for name in self.sums}
+        """Every name with its mean or maximum, over all ranks."""
+        sums, weights, maxima = zip(*mpi.gather_objects((self.sums, self.weights, self.maxima)), strict=True)
+        means = {name: sum(s[name] for s in sums) / (sum(w[name] for w in weights) or 1.0) for name in self.sums}
+        return means | {name: max(m[name] for m in maxima) for name in self.maxima}
 
     def keep(self, **tensors: Tensor) -> None:
         """Keep tensors (B,) of each gradient step whole, for what no mean can tell."""
@@ -53,21 +57,21 @@ class Averages:
             self.tensors.setdefault(name, []).append(tensor.detach())
 
     def kept(self, name: str) -> NDArray[np.float32]:
-        """All values kept under a name, in one array."""
+        """All values kept under a name, on all ranks, in one array."""
         values = self.tensors.get(name)
-        return torch.cat(values).cpu().numpy() if values else np.zeros(0, np.float32)
+        return mpi.gather(torch.cat(values).cpu().numpy() if values else np.zeros(0, np.float32))
 
 
 @torch.no_grad()
 def exact_kl(ac: ActorCritic, batch: Batch) -> float:
-    """Mean KL(π_old ‖ π) over a rollout, π_old the policy that collected it and π the present one, nats."""
-    return float(batch.pi.kl(ac.pi(batch.x)).mean())
+    """Mean KL(π_old ‖ π) over the rollouts of all ranks, π_old the policy that collected them, π the one now, nats."""
+    return mpi.mean(float(batch.pi.kl(ac.pi(batch.x)).mean()))
 
 
 def common_health(
     buf: RolloutBuffer, encode: ObsEncoder, act_space: spaces.Space[Any], gamma: float
 ) -> dict[str, float]:
-    """The columns that every algorithm shares, over all states of an epoch.
+    """The columns that every algorithm shares, over all states of an epoch on all ranks.
 
     Args:
         buf: the epoch's data, with values at collection and, where nothing more was observed, bootstrap values.
@@ -78,18 +82,18 @@ def common_health(
     Returns:
         Column name to value; each is defined in README.md.
     """
-    rows = slice(0, buf.t)
-    val = buf.val[rows]
-    ret = discounted_returns(buf.rew[rows], buf.boot[rows], buf.terminated[rows], buf.truncated[rows], gamma)
-    obs = buf.states()
-    act = buf.act[rows].reshape(len(obs), -1)
+    columns = buf.val, buf.entropy, buf.rew, buf.boot, buf.terminated, buf.truncated
+    val, entropy, rew, boot, terminated, truncated = (mpi.gather(column[: buf.t], axis=1) for column in columns)
+    ret = discounted_returns(rew, boot, terminated, truncated, gamma)
+    obs = mpi.gather(buf.states())
+    act = mpi.gather(buf.act[: buf.t].reshape(len(buf.states()), -1))
     if isinstance(act_space, spaces.Box):
         action_entropy = continuous_action_entropy(act, act_space.low.reshape(-1), act_space.high.reshape(-1))
     else:
         assert isinstance(act_space, spaces.Discrete)
         action_entropy = discrete_action_entropy(act, int(act_space.n))
     return {
-        "Entropy": float(buf.entropy[rows].mean(dtype=np.float64)),
+        "Entropy": float(entropy.mean(dtype=np.float64)),
         "ActionEntropy": action_entropy,
         "ExplainedVariance": explained_variance(val, ret),
         "StateEntropy": (
@@ -121,10 +125,10 @@ def on_policy_health(before: ActorCritic, after: ActorCritic, buf: RolloutBuffer
     old, new = before.pi(before.encode(x)), after.pi(after.encode(x))
     health = {
         **common_health(buf, after.encode, after.act_space, gamma),
-        "KL": float(old.kl(new).cpu().double().mean()),
+        "KL": mpi.mean(float(old.kl(new).cpu().double().mean())),
         "UpdateRatioPi": update_ratio(before.pi, after.pi),
         "UpdateRatioV": update_ratio(before.v, after.v),
-        "AdvStd": float(buf.adv[: buf.t].std(dtype=np.float64)),
+        "AdvStd": float(mpi.gather(buf.adv[: buf.t]).std(dtype=np.float64)),
     }
     if hasattr(new, "log_std"):
         health["LogStd"] = float(old.log_std.mean())

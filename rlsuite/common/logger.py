@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+from rlsuite.common import mpi
 from rlsuite.common.checks import UserError
 
 TABLE_COLUMNS = ("AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL", "ExplainedVariance")
@@ -22,7 +23,8 @@ TABLE_COLUMNS = ("AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL
 class Logger:
     """Writes one run: `<data_dir>/<exp_name>/<timestamp>_s<seed>/` with config.json and progress.txt.
 
-    Nothing is created before `start`, so that bad settings leave nothing behind, and no run is ever overwritten.
+    Nothing is created before `start`, so that bad settings leave nothing behind, and no run is ever overwritten. Of
+    several processes only rank 0 writes and prints.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Logger:
             Path(data_dir),
             note,
             command,
-            quiet,
+            quiet or mpi.rank > 0,
         )
         self.run_dir: Path | None = None
         self.columns: list[str] = []
@@ -82,10 +84,13 @@ class Logger:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UserError('--tensorboard needs a missing package: pip install "rlsuite[tensorboard]"') from error
+        if mpi.rank > 0:
+            self.run_dir = Path(mpi.gather_objects(None)[0])
+            return self.run_dir
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}
         about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
-        about |= {"command": self.command, "versions": _versions(), "git_commit": _git_commit()}
+        about |= {"command": self.command, "ranks": mpi.size, "versions": _versions(), "git_commit": _git_commit()}
         try:
             self.run_dir = _new_directory(self.data_dir / self.exp_name, f"{stamp}_s{config.seed}")
             text = json.dumps({**settings, **about}, indent=2, default=str)
@@ -94,6 +99,7 @@ class Logger:
         except OSError as error:
             where = error.filename or self.data_dir
             raise UserError(f"can't write to {where} ({error.strerror}); choose another --data-dir") from error
+        mpi.gather_objects(str(self.run_dir))
         if self.tensorboard:
             self._events = SummaryWriter(self.run_dir)
         self.start_time = self._epoch_time = time.perf_counter()
@@ -116,6 +122,8 @@ class Logger:
             row: column name to number; the columns of the first row hold for the whole run. `Time` (seconds since the
                 start) and `StepsPerSec` (env steps per second in this epoch) are added here.
         """
+        if mpi.rank > 0:
+            return
         assert self._file is not None, "start() comes first"
         now = time.perf_counter()
         rate = (row["TotalEnvInteracts"] - self._epoch_steps) / max(now - self._epoch_time, 1e-9)
@@ -140,6 +148,8 @@ class Logger:
 
     def save_result(self, result: Mapping[str, float]) -> None:
         """Write result.json: the final policy's test episodes."""
+        if mpi.rank > 0:
+            return
         assert self.run_dir is not None, "start() comes first"
         (self.run_dir / "result.json").write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rlsuite.common import mpi
 from rlsuite.common.checks import UserError
 
 FloatArray = NDArray[np.float64]
@@ -74,19 +75,18 @@ class ObsEncoder(nn.Module):
     def update(self, obs: NDArray[Any]) -> None:
         """Merge the mean and variance of obs (B, *obs_shape) into those of all observations so far."""
         if not self.discrete:
-            count = int(self.count)
-            self._merge(obs, count)
-            self.count.fill_(count + len(obs))
+            self.count.fill_(self._merge(obs, int(self.count)))
 
-    def _merge(self, obs: NDArray[Any], count: int) -> None:
+    def _merge(self, obs: NDArray[Any], count: int) -> int:
+        """Merge obs of all ranks into statistics that count for `count`; return what they count for then."""
         mean, var = self.mean.cpu().double().numpy(), self.var.cpu().double().numpy()
         x = obs.reshape(len(obs), -1).astype(np.float64) * self.scale
-        if count:
-            mean, var = merge_moments(mean, var, count, x.mean(0), x.var(0), len(x))
-        else:
-            mean, var = x.mean(0), x.var(0)
+        for moments in mpi.gather_objects((x.mean(0), x.var(0), len(x))):
+            mean, var = merge_moments(mean, var, count, *moments) if count else moments[:2]
+            count += moments[2]
         self.mean.copy_(torch.as_tensor(mean))
         self.var.copy_(torch.as_tensor(var).clamp_max(torch.finfo(self.var.dtype).max))
+        return count
 
 
 def merge_moments(
@@ -127,7 +127,7 @@ class RewardScaler:
         for t in range(len(rew)):
             discounted[t] = self.running = self.gamma * self.running + rew[t]
             self.running = np.where(done[t], 0.0, self.running)
-        batch = discounted.mean(), discounted.var(), discounted.size
-        self.mean, self.var = merge_moments(self.mean, self.var, self.count, *batch)
-        self.count += discounted.size
+        for moments in mpi.gather_objects((discounted.mean(), discounted.var(), discounted.size)):
+            self.mean, self.var = merge_moments(self.mean, self.var, self.count, *moments)
+            self.count += moments[2]
         return (rew / np.sqrt(self.var + 1e-8)).clip(-10, 10).astype(np.float32)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam as torch_adam
 from torch.optim.rmsprop import rmsprop as torch_rmsprop
 
+from rlsuite.common import mpi
 from rlsuite.common.checks import NonFiniteError, UserError
 
 Rule = Callable[[Tensor, Tensor, dict[str, Tensor], float], None]
@@ -122,6 +123,7 @@ class FlatOptimizer:
         self.steps = 0
         self.state: dict[str, Tensor] = {}
         self.flat = flatten(module)
+        mpi.broadcast_(self.flat)
         self.grad = torch.zeros_like(self.flat)
         self.params = params
         end = 0
@@ -130,7 +132,7 @@ class FlatOptimizer:
             p.grad = self.grad[start:end].view_as(p)
 
     def step(self, loss: Tensor) -> float:
-        """One gradient step on loss ().
+        """One gradient step on loss (), whose gradient is averaged over the ranks.
 
         Returns:
             The global gradient norm before clipping.
@@ -141,6 +143,7 @@ class FlatOptimizer:
         self.grad.zero_()
         # Only these parameters: a policy's loss may run through a critic, which it must not train.
         torch.autograd.backward(loss, inputs=self.params)
+        mpi.average_(self.grad)
         norm, value = float(self.grad.norm()), loss.item()
         if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(

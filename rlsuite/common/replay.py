@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlsuite.common import mpi
 from rlsuite.common.buffer import storage_dtype, to_tensor
 from rlsuite.common.checks import UserError
 
@@ -51,8 +52,8 @@ class ReplayBuffer:
         """Reserve the memory.
 
         Args:
-            capacity: transitions, rounded down to a multiple of num_envs.
-            num_envs: N.
+            capacity: transitions of all ranks together; each rounds its share down to a multiple of num_envs.
+            num_envs: N, on each rank.
             obs_space: bytes are stored as uint8, other integers as int64, floats as float32.
             act_space: likewise.
             rng: draws the samples.
@@ -62,6 +63,7 @@ class ReplayBuffer:
         """
         check_memory(capacity, num_envs, obs_space, act_space)
         self.num_envs, self.rng = num_envs, rng
+        capacity //= mpi.size
         # One row of N more than transitions: the newest ones also need the observation that follows.
         self.slots = (capacity // num_envs + 1) * num_envs
         obs_shape, obs_dtype = obs_space.shape or (), storage_dtype(obs_space)
@@ -136,10 +138,10 @@ class ReplayBuffer:
         """Draw transitions uniformly, with replacement, from all that are held.
 
         Args:
-            batch_size: B.
+            batch_size: of all ranks together; B is this rank's share.
             device: where the tensors are wanted.
         """
-        age = self.rng.integers(1, self.count + 1, batch_size)  # 1 is the newest
+        age = self.rng.integers(1, self.count + 1, batch_size // mpi.size)  # 1 is the newest
         i = (self.pos - age) % self.slots
         next_obs = self.obs[(i + self.num_envs) % self.slots]
         end = self.end[i]

@@ -5,19 +5,21 @@ import random
 import numpy as np
 import torch
 
+from rlsuite.common import mpi
+
 TEST_EPISODES = 2**32 - 1
 """Stands in the place of the rank in the seeds of test episodes, which are so drawn apart from those of training."""
 
 
-def seed_everything(seed: int, rank: int = 0) -> np.random.Generator:
-    """Seed the generators of python, numpy and torch, differently on each rank.
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed the generators of python, numpy and torch, differently on each rank (see mpi.py).
 
     Networks, and on-policy actions and minibatches, draw from torch's generator. The environments have their own seeds.
 
     Returns:
         A generator for exploration noise and for samples from a replay buffer.
     """
-    state = np.random.SeedSequence([seed, rank]).generate_state(4)
+    state = np.random.SeedSequence([seed, mpi.rank]).generate_state(4)
     random.seed(int(state[0]))
     np.random.seed(int(state[1]))  # noqa: NPY002 - a user's environment may draw from the global generator
     torch.manual_seed(int(state[2]))

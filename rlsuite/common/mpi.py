@@ -1,0 +1,82 @@
+"""Several processes that train one network: gradients are averaged, statistics pooled.
+
+Each process (rank) has its own environments and data and makes the same gradient steps, so that the networks stay equal
+everywhere. Without `mpiexec` there is one process, all functions here return what they are given, and mpi4py is never
+imported.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsuite.common.checks import UserError
+
+if TYPE_CHECKING:  # the command line must not wait for torch
+    from torch import Tensor
+
+# How the launchers tell a process that it is one of several: MPICH and Intel MPI, Open MPI, SLURM's srun.
+SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def launched_ranks() -> int:
+    """How many processes the launcher has started, by its environment variables; 1 without a launcher."""
+    return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
+
+
+def _connect() -> Any:
+    if launched_ranks() == 1:
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise UserError(
+            f'mpiexec needs mpi4py, which can\'t be loaded ({error}): pip install "rlsuite[mpi]"'
+        ) from error
+    return MPI.COMM_WORLD
+
+
+_comm = _connect()
+size: int = _comm.Get_size() if _comm else 1
+"""number of processes"""
+rank: int = _comm.Get_rank() if _comm else 0
+"""which of them this is, from 0; rank 0 writes files and prints"""
+
+
+def average_(x: "Tensor") -> None:
+    """Replace x, of equal shape everywhere, by its mean over the ranks: one message per gradient step."""
+    if _comm:
+        data = x.cpu().numpy()
+        total = np.empty_like(data)
+        _comm.Allreduce(data, total)
+        x.copy_(x.new_tensor(total / size))
+
+
+def broadcast_(x: "Tensor") -> None:
+    """Replace x by that of rank 0."""
+    if _comm:
+        data = x.cpu().numpy()
+        _comm.Bcast(data)
+        x.copy_(x.new_tensor(data))
+
+
+def gather(values: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+    """The arrays of all ranks one after the other along an axis, on every rank."""
+    return np.concatenate(_comm.allgather(values), axis) if _comm else values
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What each rank has, in the order of the ranks, on every rank."""
+    return _comm.allgather(value) if _comm else [value]
+
+
+def mean(value: float) -> float:
+    """The mean of a number over the ranks, on every rank."""
+    return float(sum(gather_objects(value)) / size)
+
+
+def abort(code: int) -> None:
+    """End all processes at once: the others wait for this one, which will not answer any more."""
+    if _comm:
+        _comm.Abort(code)
