@@ -73,10 +73,10 @@ def sb3_on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) 
     return {"num_envs": envs, "n_steps": length, "batch_size": batch, "n_epochs": passes, **more}
 
 
-# Widths are those of one network. An env step of PPO passes its sample through policy and value function: `passes` times
-# with gradients, and without for acting and for the values of the rollout.
+# Widths are those of one network. PPO passes each sample through two of them: `passes` times with gradients, and once
+# more without, besides acting.
 CARTPOLE, CHEETAH, CHEETAH_Q = (4, 64, 64, 1), (17, 64, 64, 3), (20, 256, 256, 3)
-DDPG_OURS = {"start_steps": 100, "update_after": 300, "num_test_episodes": 0, "hidden_sizes": (256, 256)}
+DDPG_OURS = {"start_steps": 300, "update_after": 300, "num_test_episodes": 0, "hidden_sizes": (256, 256)}
 DDPG_SB3 = {"learning_starts": 300, "train_freq": 1, "gradient_steps": 1, "tau": 0.005, "learning_rate": 1e-3}
 DQN_SB3 = {"learning_starts": 1000, "exploration_fraction": 0.1}
 ROWS = [

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsuite.common.checks import ArgumentParser, NonFiniteError, UserError
+from rlsuite.common.checks import ArgumentParser, NonFiniteError, UserError, check_module
 from rlsuite.common.runs import find_runs, read_config
 
 if TYPE_CHECKING:
@@ -180,8 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
     parser.add_argument("--best", action="store_true", help="replay the best training episode of an epoch")
     parser.add_argument("--worst", action="store_true", help="replay the worst training episode of an epoch")
+    parser.add_argument("--import-env", default="", metavar="MODULE", help="your module that registers the environment")
     try:
         args = parser.parse_args(argv)
+        check_module("", args.import_env)
         runs = find_runs([args.run])
         if len(runs) != 1:
             raise UserError(f"{args.run} holds {len(runs)} runs; name one of them, such as {runs[-1]}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlsuite.common import figures
-from rlsuite.common.checks import ArgumentParser, UserError
+from rlsuite.common.checks import ArgumentParser, UserError, check_module
 from rlsuite.common.runs import find_runs, group_by_settings
 
 
@@ -23,11 +23,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
     parser.add_argument("--value-map", action="store_true", help="value, action and state visitation of one run")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf [in the first DIR]")
+    parser.add_argument("--import-env", default="", metavar="MODULE", help="your module that registers the environment")
     parser.add_argument("--show", action="store_true", help="open a window too")
     args = parser.parse_args(argv)
     args.out = args.out or args.paths[0] / ("value_map.png" if args.value_map else "dashboard.png")
     if args.out.suffix.lower() not in figures.FORMATS:
         raise UserError(f"can't write {args.out}: the file name must end in {', '.join(figures.FORMATS)}")
+    if args.out.is_symlink():
+        raise UserError(f"{args.out} is a link; give another --out")
+    check_module("", args.import_env)
     if args.value and args.value_map:
         raise UserError("--value and --value-map are two different figures; give one of them")
     return args

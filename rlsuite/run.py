@@ -1,4 +1,4 @@
-"""The door to training: `python -m rlsuite.run ALGO --env ID [--any-setting VALUE ...]`."""
+"""The door to training: `python -m rlsuite.run ALGO --env ID [--any-setting VALUE ...]`, or `--resume RUN_DIR`."""
 
 import ast
 import dataclasses
@@ -9,8 +9,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,8 @@ from types import ModuleType
 from typing import Any, get_origin
 
 from rlsuite.common import mpi
-from rlsuite.common.checks import NonFiniteError, UserError
+from rlsuite.common.checks import NonFiniteError, UserError, check_module
+from rlsuite.common.runs import read_config
 from rlsuite.presets import PRESETS
 
 USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
@@ -30,6 +33,7 @@ USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-st
 algorithms: {algos}
 example:    python -m rlsuite.run ppo --env CartPole-v1
 settings:   python -m rlsuite.run ppo --help
+go on:      python -m rlsuite.run --resume RUN_DIR [--total-steps N]
 
 Several values after a setting of one value make a grid: one run for each combination.
 """
@@ -46,7 +50,12 @@ class Launch:
     note: str = ""  # the question this run answers; kept in config.json
     tensorboard: bool = False  # write event files for TensorBoard as well
     quiet: bool = False  # print nothing but errors
+    checkpoint_every: int = 1  # epochs from one checkpoint, to resume from, to the next; 0 for none
     cpus: int = 1  # processes that train the one run together, through MPI (extra `mpi`); as `mpiexec -n N` does
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a cluster sends before it takes the machine away."""
 
 
 def algorithm_names() -> list[str]:
@@ -190,6 +199,8 @@ def run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE.format(algos=" ".join(names)), end="")
         return 0 if argv else 2
+    if argv[0].split("=")[0] == "--resume":
+        return resume(argv)
     algo = argv[0]
     if algo not in names:
         near = difflib.get_close_matches(algo, names, n=1)
@@ -203,7 +214,9 @@ def run(argv: Sequence[str]) -> int:
         parse(command, ["--help"], algo)
 
     fields = {f.name: f.type for cls in (settings_class, Launch) for f in dataclasses.fields(cls)}
-    flags = parse_flags(argv[1:], fields)
+    flags = parse_flags(argv[1:], {**fields, "resume": str})
+    if "resume" in flags:
+        raise UserError("--resume takes all settings from the run: python -m rlsuite.run --resume RUN_DIR")
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
     if "cpus" in flags and flags["cpus"] != ["1"]:
@@ -216,6 +229,92 @@ def run(argv: Sequence[str]) -> int:
         default = command(settings_class(env, **settings), Launch())
         runs.append((preset, parse(command, words, algo, default)))
     return train_all(algo, runs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted, or beyond its end, exactly as if it had never stopped."""
+
+    resume: str  # the run directory
+    total_steps: int = 0  # a new budget in env steps, above the old one; 0 keeps that
+    test_episodes: int = 20  # deterministic episodes at the end; 0 for none
+    tensorboard: bool = False  # write event files for TensorBoard as well
+    quiet: bool = False  # print nothing but errors
+    checkpoint_every: int = 1  # epochs from one checkpoint to the next; 0 for none
+    cpus: int = 1  # processes; as many as before
+    import_env: str = ""  # module of your own that registers the run's environment; importing it runs its code
+
+
+def resume(argv: Sequence[str]) -> int:
+    """Go on with a run as its config.json says and return the exit code.
+
+    Raises:
+        UserError: bad input; nothing has been changed.
+    """
+    if {"-h", "--help"} & set(argv):
+        parse(Resume, ["--help"], "")
+    fields = {f.name: f.type for f in dataclasses.fields(Resume)}
+    flags = parse_flags(argv, fields)
+    several = next((name for name, values in flags.items() if len(values) > 1), None)
+    if several:
+        raise UserError(f"--{several.replace('_', '-')} takes one value here, not {' '.join(flags[several])}")
+    if "cpus" in flags and flags["cpus"] != ["1"]:
+        return relaunch(argv, flags["cpus"])
+    wanted = parse(Resume, next(grid(flags, fields)), "")
+    run_dir = Path(wanted.resume)
+    if not run_dir.is_dir():
+        raise UserError(f"--resume {run_dir}: there is no such directory")
+    old = read_config(run_dir)
+    algo = old.get("algo")
+    if algo not in algorithm_names():
+        raise UserError(f"--resume {run_dir}: its config.json names no algorithm of rlsuite, so it can't be resumed")
+    if old.get("custom_env"):
+        raise UserError(
+            f"--resume {run_dir}: it was trained on an environment function; in Python, "
+            "train(config, env_fn, logger=Logger(resume=run_dir))"
+        )
+    config = saved_settings(old, read_settings(algo)[0])
+    if wanted.total_steps and wanted.total_steps < config.total_steps:
+        raise UserError(
+            f"--total-steps {wanted.total_steps} is below the budget of the run, {config.total_steps} env steps"
+        )
+    config = dataclasses.replace(config, total_steps=wanted.total_steps or config.total_steps)
+    check_module(config.env, wanted.import_env)
+    launch = Launch(
+        test_episodes=wanted.test_episodes,
+        tensorboard=wanted.tensorboard,
+        quiet=wanted.quiet,
+        checkpoint_every=wanted.checkpoint_every,
+    )
+    command = dataclasses.make_dataclass("Command", [("config", type(config)), ("launch", Launch)])
+    return train_all(algo, [("", command(config, launch))], "", run_dir)
+
+
+def saved_settings(saved: dict[str, Any], settings_class: type[Any]) -> Any:
+    """Settings as config.json holds them; those that it lacks have their defaults.
+
+    Raises:
+        UserError: a value of the wrong type.
+    """
+    values = {}
+    for field in dataclasses.fields(settings_class):
+        if field.name not in saved:
+            if field.default is dataclasses.MISSING:
+                raise UserError(f"config.json has no {field.name}")
+            continue
+        value, kind = saved[field.name], field.type
+        if get_origin(kind) is tuple:
+            fits = isinstance(value, list) and all(type(item) is int for item in value)
+            value = tuple(value) if fits else value
+        elif kind is float:
+            fits = type(value) in (int, float)
+            value = float(value) if fits and abs(value) < 1e300 else value
+        else:
+            fits = type(value) is (kind if isinstance(kind, type) else str)
+        if not fits:
+            raise UserError(f"{field.name} in config.json is {str(value)[:60]!r}, of the wrong type")
+        values[field.name] = value
+    return settings_class(**values)
 
 
 def relaunch(argv: Sequence[str], cpus: list[str]) -> int:
@@ -237,7 +336,7 @@ def relaunch(argv: Sequence[str], cpus: list[str]) -> int:
     return subprocess.run([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest], check=False).returncode
 
 
-def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
+def train_all(algo: str, runs: list[tuple[str, Any]], command: str, resumed: Path | None = None) -> int:
     """Train every run of a grid, one after the other; a run that fails with a NaN does not stop the others."""
     module = import_module(f"rlsuite.algos.{algo}")
 
@@ -258,6 +357,8 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
         env.close()
         if settings.launch.test_episodes < 0:
             raise UserError(f"--test-episodes is {settings.launch.test_episodes}, but must be 0 or more")
+        if settings.launch.checkpoint_every < 0:
+            raise UserError(f"--checkpoint-every is {settings.launch.checkpoint_every}, but must be 0 or more")
     code = 0
     for number, (preset, settings) in enumerate(runs, start=1):
         config = settings.config
@@ -269,6 +370,8 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
             command=command,
             tensorboard=launch.tensorboard,
             quiet=launch.quiet,
+            resume=resumed,
+            checkpoint_every=launch.checkpoint_every,
         )
         if not launch.quiet:
             count = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
@@ -281,16 +384,20 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str) -> int:
             print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)
             code = 3
             continue
-        except KeyboardInterrupt:
-            print(f"\nrlsuite: interrupted{kept(logger)}", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as interrupt:
+            if mpi.rank == 0:
+                print(f"\nrlsuite: interrupted{kept(logger)}", file=sys.stderr)
+            return 143 if isinstance(interrupt, Terminated) else 130
         finally:
             logger.close()
     return code
 
 
 def kept(logger: Any) -> str:
-    """Where the policy of the last whole epoch is, as the end of a sentence; "" if there is none."""
+    """How to go on, or where the policy of the last whole epoch is, as the end of a sentence; "" if there is none."""
+    if logger.run_dir and any((logger.run_dir / "checkpoint").glob("epoch_*")):
+        cpus = f" --cpus {mpi.size}" if mpi.size > 1 else ""
+        return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(logger.run_dir))}{cpus}"
     if logger.run_dir and (logger.run_dir / "policy.safetensors").exists():
         return f"; the policy of the last good epoch is in {logger.run_dir}"
     return ""
@@ -330,6 +437,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     One of several processes that stops with an error takes the others with it: they would wait for it for ever.
     """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
         code = _main(sys.argv[1:] if argv is None else argv)
     except Exception:
@@ -337,9 +446,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"rank {mpi.rank} of {mpi.size}:\n{traceback.format_exc()}", end="", file=sys.stderr, flush=True)
         code = 1
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
     if code:
         mpi.abort(code)
     return code
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
 
 
 def _complain(text: str) -> None:
@@ -356,9 +472,9 @@ def _main(argv: Sequence[str]) -> int:
     except UserError as error:
         _complain(f"{error}")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("\nrlsuite: interrupted", file=sys.stderr)
-        return 130
+        return 143 if isinstance(interrupt, Terminated) else 130
     except MemoryError as error:
         print(
             f"rlsuite: not enough memory ({error}); lower --steps-per-epoch, --buffer-size or --hidden-sizes",

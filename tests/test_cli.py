@@ -73,9 +73,9 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     kwargs = '{"is_slippery": false}' if env == "FrozenLake-v1" else "{}"
     settings = {"env": env, "env_kwargs": kwargs, "seed": 3, "total_steps": 768, "note": "does it run?"}
     run = train(tmp_path, algo, **settings)
-    assert sorted(path.name for path in run.iterdir()) == (
-        ["config.json", "episodes", "policy.safetensors", "progress.txt", "result.json", "snapshots"]
-    )
+    folders = ["checkpoint", "episodes", "snapshots"]
+    files = ["config.json", "lock", "policy.safetensors", "progress.txt", "result.json"]
+    assert sorted(path.name for path in run.iterdir()) == sorted(folders + files)
     config = json.loads((run / "config.json").read_text())
     assert {name: config[name] for name in settings} == settings
     assert config["algo"] == algo

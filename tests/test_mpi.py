@@ -64,13 +64,11 @@ def test_ranks_take_the_gradient_of_one_rank_on_the_joined_batch(count: int, tmp
 
 TRAIN = """
 import hashlib, json, sys
-from importlib import import_module
-from rlsuite.common import mpi
+from rlsuite.common import mpi, resume
 from rlsuite.common.checkpoint import policy_arrays, save_epoch
 from rlsuite.run import main
 
 for words in json.loads(sys.argv[1]):
-    module = import_module(f"rlsuite.algos.{words[0]}")
 
     def spy(run_dir, epoch, last_epoch, env_steps, ac, *rest):
         digest = hashlib.sha256(b"".join(a.tobytes() for a in policy_arrays(ac).values())).hexdigest()
@@ -78,7 +76,7 @@ for words in json.loads(sys.argv[1]):
         assert len(everywhere) == mpi.size > 1 and len(set(everywhere)) == 1, everywhere
         save_epoch(run_dir, epoch, last_epoch, env_steps, ac, *rest)
 
-    module.save_epoch = spy
+    resume.save_epoch = spy
     assert main([*words, "--quiet"]) == 0
 """
 SPLIT = {"normalize_obs": "True", "steps_per_epoch": 512, "total_steps": 1024, "num_envs": 1}
@@ -169,6 +167,42 @@ def test_a_rank_that_dies_ends_all_and_leaves_the_last_epoch(how: str, tmp_path:
     (run,) = find_runs([tmp_path])
     assert read_progress(run)["Epoch"].tolist() == [1]
     load_policy(run)
+
+
+KILLED = """
+import os, signal, sys
+from rlsuite.common import mpi
+from rlsuite.common.envs import Envs
+from rlsuite.run import main
+
+step = Envs.step
+
+def die(self, act):
+    if mpi.rank == 1 and self.rank == 1 and self.total_steps == 800:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, act)
+
+Envs.step = die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("algo", ["ppo", "ddpg"])
+def test_after_a_rank_is_killed_all_go_on_exactly(algo: str, tmp_path: Path) -> None:
+    go = "import sys; from rlsuite.run import main; sys.exit(main(sys.argv[1:]))"
+    settings = {**SPLIT, "steps_per_epoch": 256, "test_episodes": 0}
+    assert ranks(2, tmp_path, go, *small_command(algo, data_dir=tmp_path / "whole", **settings)).returncode == 0
+    assert ranks(2, tmp_path, KILLED, *small_command(algo, data_dir=tmp_path / "cut", **settings)).returncode != 0
+    (run,), (whole,) = find_runs([tmp_path / "cut"]), find_runs([tmp_path / "whole"])
+    assert read_progress(run)["Epoch"].tolist() == [1, 2, 3]
+
+    assert main(["--resume", str(run)]) == 2  # one process is not two
+    again = ranks(2, tmp_path, go, "--resume", str(run), "--test-episodes", "0")
+    assert again.returncode == 0, again.stderr
+    ours, theirs = read_progress(run), read_progress(whole)
+    for name in ours.keys() - {"Time", "StepsPerSec"}:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert (run / "policy.safetensors").read_bytes() == (whole / "policy.safetensors").read_bytes()
 
 
 def test_equal_seeds_and_ranks_write_equal_bytes(tmp_path: Path) -> None:

@@ -65,7 +65,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
-from rlsuite.common.checkpoint import save_epoch
 from rlsuite.common.checks import check_config
 from rlsuite.common.diagnostics import noise_entropy, noise_kl, update_ratio
 from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
@@ -74,6 +73,7 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, adam, flatten, set_up_torch
 from rlsuite.common.q_networks import MuQNetwork
 from rlsuite.common.replay import ReplayBuffer, Transitions
+from rlsuite.common.resume import Checkpoint
 from rlsuite.common.seeding import seed_everything
 
 
@@ -266,20 +266,22 @@ def train(
     target = copy.deepcopy(ac)
     target_pi, target_q = flatten(target.pi), flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
-    buf_steps = min(config.steps_per_epoch, config.total_steps)
-    buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space)
+    epoch_steps = min(config.steps_per_epoch, config.total_steps)
+    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space)
     low, high = (bound.reshape(-1).astype(np.float32) for bound in (ac.act_space.low, ac.act_space.high))
     width: NDArray[np.float32] = ac.pi.width.cpu().numpy()
     z = rng.standard_normal((config.num_envs, len(width)), np.float32)
-    obs = envs.reset()
+    envs.reset()
 
     logger = logger or Logger()
-    run_dir = logger.start("ddpg", config, network=actor_critic, custom_env=env_fn is not None)
+    logger.start("ddpg", config, network=actor_critic, custom_env=env_fn is not None)
     logger.say(f"replay buffer: {replay.nbytes / 1e6:,.1f} MB for {config.buffer_size:,} transitions")
-    last_epoch = -(-config.total_steps // config.steps_per_epoch)
-    epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
-    with closing(envs), closing(test_env), closing(logger):
-        for epoch, (steps,) in enumerate(epochs, start=1):
+    checkpoint = Checkpoint(logger, ac, envs, target=target, pi_opt=pi_opt, q_opt=q_opt, replay=replay, rng=rng, z=z)
+    obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
+    epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
+    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
+    with closing(envs), closing(test_env), closing(logger), closing(checkpoint):
+        for epoch, (steps,) in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
             stats = Averages("LossPi", "LossQ", "GradNormPi", "GradNormQ")
             buf.clear()
@@ -292,7 +294,7 @@ def train(
                     act = rng.uniform(low, high, z.shape).astype(np.float32)
                     entropy = float(np.log(high - low).sum())
                 else:
-                    z = next_noise(z, config.noise_corr, rng)
+                    z[:] = next_noise(z, config.noise_corr, rng)
                     act = ac.mode(to_tensor(obs, device)).cpu().numpy() + noise * width * z
                     entropy = noise_entropy(noise * width)
                 next_obs, rew, terminated, truncated = envs.step(act)
@@ -328,5 +330,5 @@ def train(
             }
             ac.encode.update(buf.states())
             logger.log_epoch(row)
-            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
+            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
     return ac

@@ -67,7 +67,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
-from rlsuite.common.checkpoint import save_epoch
 from rlsuite.common.checks import check_config
 from rlsuite.common.diagnostics import greedy_entropy, greedy_kl, update_ratio
 from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
@@ -76,6 +75,7 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, adam, flatten, set_up_torch
 from rlsuite.common.q_networks import QNetwork
 from rlsuite.common.replay import ReplayBuffer, Transitions
+from rlsuite.common.resume import Checkpoint
 from rlsuite.common.seeding import seed_everything
 
 
@@ -275,17 +275,19 @@ def train(
     target = copy.deepcopy(ac)
     target_flat = flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
-    buf_steps = min(config.steps_per_epoch, config.total_steps)
-    buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space)
-    obs = envs.reset()
+    epoch_steps = min(config.steps_per_epoch, config.total_steps)
+    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space)
+    envs.reset()
 
     logger = logger or Logger()
-    run_dir = logger.start("dqn", config, network=actor_critic, custom_env=env_fn is not None)
+    logger.start("dqn", config, network=actor_critic, custom_env=env_fn is not None)
     logger.say(f"replay buffer: {replay.nbytes / 1e6:,.1f} MB for {config.buffer_size:,} transitions")
-    last_epoch = -(-config.total_steps // config.steps_per_epoch)
-    epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
-    with closing(envs), closing(test_env), closing(logger):
-        for epoch, (steps,) in enumerate(epochs, start=1):
+    checkpoint = Checkpoint(logger, ac, envs, target=target, q_opt=q_opt, replay=replay, rng=rng)
+    obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
+    epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
+    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
+    with closing(envs), closing(test_env), closing(logger), closing(checkpoint):
+        for epoch, (steps,) in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
             stats = Averages("LossQ", "GradNormQ")
             buf.clear()
@@ -325,5 +327,5 @@ def train(
             }
             ac.encode.update(buf.states())
             logger.log_epoch(row)
-            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
+            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
     return ac

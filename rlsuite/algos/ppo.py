@@ -68,13 +68,13 @@ from torch import Tensor
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, minibatches, plan_epochs, standardize, to_tensor
-from rlsuite.common.checkpoint import save_epoch
 from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, exact_kl, on_policy_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.normalize import RewardScaler
 from rlsuite.common.optim import FlatOptimizer, adam, set_up_torch
+from rlsuite.common.resume import Checkpoint
 from rlsuite.common.seeding import seed_everything
 
 
@@ -219,16 +219,18 @@ def train(
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
     v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
-    buf_steps = min(config.steps_per_epoch, config.total_steps)
-    buf = RolloutBuffer(buf_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)
-    obs = envs.reset()
+    epoch_steps = min(config.steps_per_epoch, config.total_steps)
+    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)
+    envs.reset()
 
     logger = logger or Logger()
-    run_dir = logger.start("ppo", config, network=actor_critic, custom_env=env_fn is not None)
-    last_epoch = -(-config.total_steps // config.steps_per_epoch)
-    epochs = plan_epochs(config.total_steps, config.num_envs, config.steps_per_epoch, config.rollout_len)
-    with closing(envs), closing(logger):
-        for epoch, rollouts in enumerate(epochs, start=1):
+    logger.start("ppo", config, network=actor_critic, custom_env=env_fn is not None)
+    checkpoint = Checkpoint(logger, ac, envs, pi_opt=pi_opt, v_opt=v_opt, scaler=scaler)
+    obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
+    epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.rollout_len)
+    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
+    with closing(envs), closing(logger), closing(checkpoint):
+        for epoch, rollouts in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
             stats = Averages()
             buf.clear()
@@ -261,5 +263,5 @@ def train(
                 "GradSteps": pi_opt.steps + v_opt.steps,
             }
             logger.log_epoch(row)
-            save_epoch(run_dir, epoch, last_epoch, envs.total_steps, ac, buf.states(), episodes)
+            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
     return ac

@@ -16,7 +16,7 @@ from torch import nn
 
 from rlsuite.common import mpi
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.checks import UserError
+from rlsuite.common.checks import UserError, check_module
 from rlsuite.common.envs import Episode, Policy, make_env
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.runs import read_config
@@ -41,6 +41,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 def policy_arrays(ac: nn.Module) -> dict[str, NDArray[Any]]:
     """The module's parameters and buffers, the normaliser's included, as arrays."""
     return {name: np.array(t.detach().cpu().numpy(), order="C") for name, t in ac.state_dict().items()}
+
+
+def load_weights(module: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
+    """Put `policy_arrays` into a module of the same kind, in place.
+
+    Raises:
+        ValueError: a name, shape or type differs.
+    """
+    wanted = {name: (tuple(t.shape), str(t.dtype)) for name, t in module.state_dict().items()}
+    given = {name: (array.shape, f"torch.{array.dtype}") for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if given.get(name) != wanted.get(name):
+            raise ValueError(f"{name} is {given.get(name, 'missing')}, expected {wanted.get(name, 'nothing')}")
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def save_epoch(
@@ -140,6 +154,7 @@ def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
             "this run was trained on an environment function; in Python, load_policy(run_dir, env) and "
             "rlsuite.common.envs.evaluate take the environment itself"
         )
+    check_module(env_id, "")
     return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
 
 
@@ -195,7 +210,7 @@ def _build(run_dir: Path, weights: dict[str, NDArray[Any]], env: gym.Env | None 
         settings = {name: value for name, value in config.items() if name in takes}
         settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
         ac = network(env.observation_space, env.action_space, **settings)
-        ac.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
+        load_weights(ac, weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the policy in {run_dir} does not fit its config.json: {reason}") from error

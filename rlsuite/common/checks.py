@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import importlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -42,10 +44,10 @@ def _unit(x: float) -> bool:
 
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 2^32 - 1"),
-    "total_steps": (_natural, "at least 1 env step"),
-    "num_envs": (_natural, "at least 1"),
-    "steps_per_epoch": (_natural, "at least 1 env step"),
-    "rollout_len": (_natural, "at least 1 step"),
+    "total_steps": (lambda x: 1 <= x <= 10**15, "at least 1 env step, at most 10^15"),
+    "num_envs": (lambda x: 1 <= x <= 10**5, "from 1 to 100,000"),
+    "steps_per_epoch": (lambda x: 1 <= x <= 10**12, "at least 1 env step, at most 10^12"),
+    "rollout_len": (lambda x: 1 <= x <= 10**12, "at least 1 step, at most 10^12"),
     "minibatch_size": (_natural, "at least 1 sample"),
     "train_v_iters": (_natural, "at least 1 gradient step"),
     "train_iters": (_natural, "at least 1 pass"),
@@ -57,7 +59,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "target_kl": (_positive, "above 0 nats (inf switches the early stop off)"),
     "ent_coef": (_non_negative, "0 or more"),
     "max_grad_norm": (_positive, "above 0 (inf switches clipping off)"),
-    "hidden_sizes": (lambda x: all(h >= 1 for h in x), "layer widths of at least 1"),
+    "hidden_sizes": (
+        lambda x: len(x) <= 1000 and all(1 <= h <= 10**5 for h in x),
+        "up to 1,000 widths of 1 to 100,000",
+    ),
     "q_lr": (_non_negative, "a learning rate of 0 or more"),
     "buffer_size": (lambda x: 1 <= x <= 10**12, "from 1 to 10^12 transitions"),
     "batch_size": (_natural, "at least 1 transition"),
@@ -168,6 +173,31 @@ def _check_replay(config: Any, ranks: int) -> None:
         raise UserError(
             f"--normalize-obs takes its first mean and variance from the env steps before --update-after, and "
             f"{config.update_after} are too few; try 1000"
+        )
+
+
+def check_module(env_id: str, trusted: str) -> None:
+    """Refuse an environment id such as module:Id out of a file, whose module has not been named by the user.
+
+    Importing a module runs it, and a run directory may be someone else's.
+
+    Args:
+        env_id: from a config.json.
+        trusted: the module that the user names, which is imported; "" for none.
+
+    Raises:
+        UserError: the id names another module, or that module can't be imported.
+    """
+    if trusted:
+        try:
+            importlib.import_module(trusted)
+        except ImportError as error:
+            raise UserError(f"--import-env {trusted}: {error}") from error
+    module, colon, _ = env_id.partition(":")
+    if colon and module not in sys.modules:
+        raise UserError(
+            f"the run's environment {env_id} comes from the module {module}, and importing that runs its code; "
+            f"if you trust it, add --import-env {module}"
         )
 
 

@@ -107,6 +107,7 @@ class Envs:
         self.ep_start = [0] * num_envs
         self.total_steps = 0  # of all ranks, which step together
         self.together = num_envs * mpi.size
+        self.warnings: list[str] = []  # of environments that did not repeat themselves
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -236,6 +237,63 @@ class Envs:
             return stats, {}
         by_return = attrgetter("ret")
         return stats, {"best": max(filter(None, best), key=by_return), "worst": min(filter(None, worst), key=by_return)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes in progress as seed and actions so far, which is all that there is to an environment."""
+        began = min(self.ep_start)
+        return {
+            "obs": self.obs.copy(),
+            "actions": np.array(self.actions[began:]),
+            "ep_ret": self.ep_ret.copy(),
+            "ep_len": self.ep_len.copy(),
+            "ep_index": self.ep_index.copy(),
+            "ep_seed": list(self.ep_seed),
+            "ep_start": [start - began for start in self.ep_start],
+            "total_steps": self.total_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Bring every environment to where it was, by playing its episode again from its seed.
+
+        One that is not where it should be then is not deterministic, or another one: a sentence about it goes to
+        `warnings`, and a new episode begins there.
+
+        Raises:
+            ValueError: the state is of other environments.
+        """
+        num_envs = len(self.envs)
+        for name in ("obs", "ep_ret", "ep_len", "ep_index"):
+            own = getattr(self, name)
+            if state[name].shape != own.shape or state[name].dtype != own.dtype:
+                raise ValueError(f"{name} is {state[name].dtype} {state[name].shape}, not {own.dtype} {own.shape}")
+            setattr(self, name, state[name].copy())
+        self.ep_seed, self.ep_start = [int(x) for x in state["ep_seed"]], [int(x) for x in state["ep_start"]]
+        if len(self.ep_seed) != num_envs or len(self.ep_start) != num_envs or min(self.ep_start) < 0:
+            raise ValueError(f"{len(self.ep_seed)} episodes for {num_envs} environments")
+        self.actions = list(state["actions"])
+        self.total_steps = int(state["total_steps"])
+        for n in range(num_envs):
+            problem = self._play_on(n)
+            if problem:
+                self.warnings.append(
+                    f"environment {n} of rank {self.rank} {problem} when its episode with seed {self.ep_seed[n]} was "
+                    f"played again for {self.ep_len[n]} steps: it is not deterministic; a new episode begins there"
+                )
+                self.obs[n] = self._reset(n)
+
+    def _play_on(self, n: int) -> str:
+        """Repeat the episode in progress; what went differently, or ""."""
+        env, actions = self.envs[n], [step[n] for step in self.actions[self.ep_start[n] :]]
+        try:
+            obs, _ = env.reset(seed=self.ep_seed[n])
+            for action in actions:
+                obs, _, terminated, truncated, _ = env.step(action.item() if self.discrete else action.copy())
+                if terminated or truncated:
+                    return "ended its episode"
+        except Exception as error:  # foreign code
+            return f"raised {type(error).__name__}"
+        repeated = np.asarray(obs, self.obs_dtype)
+        return "" if np.array_equal(repeated, self.obs[n]) else "was in another state"
 
     def close(self) -> None:
         """Close every environment."""

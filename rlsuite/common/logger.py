@@ -8,14 +8,17 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from rlsuite.common import mpi
+from rlsuite.common.checkpoint import write_atomically
 from rlsuite.common.checks import UserError
+from rlsuite.common.runs import read_config
 
 TABLE_COLUMNS = ("AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL", "ExplainedVariance")
 
@@ -36,6 +39,8 @@ class Logger:
         command: str = "",
         tensorboard: bool = False,
         quiet: bool = False,
+        resume: str | Path | None = None,
+        checkpoint_every: int = 1,
     ) -> None:
         """Remember where to write.
 
@@ -46,6 +51,9 @@ class Logger:
             command: the command line that started it; kept in config.json.
             tensorboard: write event files for TensorBoard as well.
             quiet: print nothing.
+            resume: a run directory to go on with instead of making one; the settings must be those of its config.json,
+                but for total_steps.
+            checkpoint_every: epochs from one checkpoint of the whole state to the next; 0 for none.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,
@@ -54,9 +62,13 @@ class Logger:
             command,
             quiet or mpi.rank > 0,
         )
+        self.resume, self.checkpoint_every = Path(resume) if resume else None, checkpoint_every
         self.run_dir: Path | None = None
         self.columns: list[str] = []
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
+        self._lock: int | None = None
+        self._config: dict[str, Any] = {}
+        self._bytes = self._crc = 0  # length and checksum of progress.txt
         self._live: Any = None
         self._events: Any = None
         self.tensorboard = tensorboard
@@ -87,22 +99,29 @@ class Logger:
         if mpi.rank > 0:
             self.run_dir = Path(mpi.gather_objects(None)[0])
             return self.run_dir
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}
         about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
         about |= {"command": self.command, "ranks": mpi.size, "versions": _versions(), "git_commit": _git_commit()}
         try:
-            self.run_dir = _new_directory(self.data_dir / self.exp_name, f"{stamp}_s{config.seed}")
-            text = json.dumps({**settings, **about}, indent=2, default=str)
-            (self.run_dir / "config.json").write_text(text + "\n", encoding="utf-8")
-            self._file = (self.run_dir / "progress.txt").open("w", encoding="utf-8")
+            if self.resume:
+                self.run_dir = self.resume
+                refuse_links(self.run_dir)
+                self._lock = lock(self.run_dir)
+                self._config = {**read_config(self.run_dir), "total_steps": config.total_steps}
+            else:
+                stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+                self.run_dir = _new_directory(self.data_dir / self.exp_name, f"{stamp}_s{config.seed}")
+                self._lock = lock(self.run_dir)
+                self._config = {**settings, **about}
+                self._write_config()
+                self._file = (self.run_dir / "progress.txt").open("wb")
         except OSError as error:
             where = error.filename or self.data_dir
             raise UserError(f"can't write to {where} ({error.strerror}); choose another --data-dir") from error
         mpi.gather_objects(str(self.run_dir))
         if self.tensorboard:
             self._events = SummaryWriter(self.run_dir)
-        self.start_time = self._epoch_time = time.perf_counter()
+        self._start_time = self._epoch_time = time.perf_counter()
         self._epoch_steps = 0
         if not self.quiet:
             print(f"{self.run_dir}")
@@ -127,14 +146,15 @@ class Logger:
         assert self._file is not None, "start() comes first"
         now = time.perf_counter()
         rate = (row["TotalEnvInteracts"] - self._epoch_steps) / max(now - self._epoch_time, 1e-9)
-        row = {**row, "Time": round(now - self.start_time, 3), "StepsPerSec": round(rate, 1)}
+        row = {**row, "Time": round(now - self._start_time, 3), "StepsPerSec": round(rate, 1)}
         self._epoch_steps, self._epoch_time = int(row["TotalEnvInteracts"]), now
         if not self.columns:
             self.columns = list(row)
-            self._file.write("\t".join(self.columns) + "\n")
+            self._write("\t".join(self.columns) + "\n")
         assert list(row) == self.columns, f"columns changed: {sorted(set(row) ^ set(self.columns))}"
-        self._file.write("\t".join(_cell(value) for value in row.values()) + "\n")
+        self._write("\t".join(_cell(value) for value in row.values()) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())
         if self._events:
             for name, value in row.items():
                 if math.isfinite(value):
@@ -145,6 +165,80 @@ class Logger:
         elif not self.quiet:
             shown = (f"{name} {_short(row[name])}" for name in TABLE_COLUMNS if name in row)
             print(f"epoch {row['Epoch']}  steps {row['TotalEnvInteracts']}  {'  '.join(shown)}", flush=True)
+
+    def _write(self, text: str) -> None:
+        """Append to progress.txt and to its checksum."""
+        assert self._file is not None
+        data = text.encode()
+        self._file.write(data)
+        self._bytes, self._crc = self._bytes + len(data), zlib.crc32(data, self._crc)
+
+    def _write_config(self) -> None:
+        assert self.run_dir is not None
+        text = json.dumps(self._config, indent=2, default=str)
+        write_atomically(self.run_dir / "config.json", f"{text}\n".encode())
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far progress.txt is, and what the clock says: for `continue_log`."""
+        if mpi.rank > 0:
+            return {}
+        seconds = self._epoch_time - self._start_time
+        return {"bytes": self._bytes, "crc": self._crc, "seconds": seconds, "steps": self._epoch_steps}
+
+    def check_log(self, state: Mapping[str, Any]) -> None:
+        """See whether progress.txt still begins with what was written when `state_dict` gave this state.
+
+        Raises:
+            UserError: it does not, or can't be read.
+        """
+        if mpi.rank > 0:
+            return
+        assert self.run_dir is not None
+        path = self.run_dir / "progress.txt"
+        try:
+            written = path.read_bytes()[: int(state["bytes"])]
+            damaged = len(written) != int(state["bytes"]) or zlib.crc32(written) != int(state["crc"])
+            float(state["seconds"]), int(state["steps"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the checkpoint of {self.run_dir} does not say how far progress.txt was") from error
+        except OSError as error:
+            raise UserError(f"{path} can't be read: {error.strerror}") from error
+        if damaged:
+            raise UserError(f"{path} is damaged: it does not begin with the epochs that the checkpoint has seen")
+
+    def continue_log(self, state: Mapping[str, Any] | None, epoch: int, warnings: Sequence[str]) -> None:
+        """Cut progress.txt back to a checkpoint and write on from there; note it in config.json.
+
+        Args:
+            state: that of `state_dict`, checked; None to begin anew.
+            epoch: after which the run goes on.
+            warnings: what is not as it was; printed, and kept in config.json.
+        """
+        if mpi.rank > 0:
+            return
+        assert self.run_dir is not None
+        path = self.run_dir / "progress.txt"
+        try:
+            path.touch()
+            self._file = path.open("r+b")
+            if state:
+                self._bytes, self._crc, self._epoch_steps = state["bytes"], state["crc"], state["steps"]
+                self._start_time = self._epoch_time - state["seconds"]
+                self.columns = self._file.readline().decode().rstrip("\n").split("\t")
+            self._file.truncate(self._bytes)
+            self._file.seek(self._bytes)
+            resumed = self._config.get("resumed")
+            entry = {"after_epoch": epoch, "time": datetime.now().isoformat(" ", "seconds"), "warnings": warnings}
+            (self.run_dir / "result.json").unlink(missing_ok=True)  # of the policy before
+            versions, warnings = self._config.get("versions"), list(warnings)
+            if versions != _versions():
+                warnings.append(f"this run was made with {versions}, and here are {_versions()}: results may differ")
+            self._config["resumed"] = [*(resumed if isinstance(resumed, list) else []), entry]
+            self._write_config()
+        except OSError as error:
+            raise UserError(f"can't write to {error.filename or path} ({error.strerror})") from error
+        for text in warnings:
+            print(f"rlsuite: {text}", file=sys.stderr, flush=True)
 
     def save_result(self, result: Mapping[str, float]) -> None:
         """Write result.json: the final policy's test episodes."""
@@ -159,9 +253,38 @@ class Logger:
             self._events.close()
         if self._file:
             self._file.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._live:
             self._live.close()
             self._live = None
+
+
+def lock(run_dir: Path) -> int | None:
+    """Take the run for this process, until it ends in whatever way or closes the file descriptor returned.
+
+    Raises:
+        UserError: another process is writing this run.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(f"{run_dir} is being trained by another process; wait for it to end, or stop it") from error
+    return descriptor
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Raise UserError for a link in a run directory: writing through it would change a file somewhere else."""
+    for path in run_dir.rglob("*"):
+        if path.is_symlink():
+            raise UserError(f"{path} is a link, which no run makes; replace it by what it points to")
 
 
 class _LiveTable:

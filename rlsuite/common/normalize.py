@@ -131,3 +131,14 @@ class RewardScaler:
             self.mean, self.var = merge_moments(self.mean, self.var, self.count, *moments)
             self.count += moments[2]
         return (rew / np.sqrt(self.var + 1e-8)).clip(-10, 10).astype(np.float32)
+
+    def state_dict(self) -> dict[str, FloatArray]:
+        """The statistics, and the running returns of the episodes in progress."""
+        return {name: np.array(getattr(self, name)) for name in ("running", "mean", "var", "count")}
+
+    def load_state_dict(self, state: dict[str, FloatArray]) -> None:
+        """Raises ValueError for the state of another number of environments."""
+        if state["running"].shape != self.running.shape or state["mean"].shape or state["var"].shape:
+            raise ValueError(f"reward statistics of {len(state['running'])} environments, not {len(self.running)}")
+        self.running, self.mean, self.var = (state[name].copy() for name in ("running", "mean", "var"))
+        self.count = int(state["count"])

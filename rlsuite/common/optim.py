@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam as torch_adam
@@ -156,3 +158,21 @@ class FlatOptimizer:
         self.rule(self.flat, self.grad, self.state, self.lr)
         self.steps += 1
         return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rule's own state and the number of gradient steps; the parameters belong to the module."""
+        return {"steps": self.steps, **self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take arrays of the rule's state.
+
+        Raises:
+            ValueError: they belong to another number of parameters.
+        """
+        arrays = {name: value for name, value in state.items() if name != "steps"}
+        for name, array in arrays.items():
+            wanted = () if name == "k" else self.flat.shape
+            if array.shape != wanted or array.dtype != np.float32:
+                raise ValueError(f"{name} of the optimiser is {array.dtype} {array.shape}, not float32 {tuple(wanted)}")
+        self.steps = int(state["steps"])
+        self.state = {name: torch.tensor(array, device=self.flat.device) for name, array in arrays.items()}

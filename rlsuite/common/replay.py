@@ -4,6 +4,7 @@ shape letters: B samples, N environments
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,7 @@ class ReplayBuffer:
         self.end = np.full(self.slots, -1, np.int32)
         self.final = np.zeros((16, *obs_shape), obs_dtype)
         self.ends = self.held_ends = 0  # ends of episodes: ever seen, and still in the buffer
+        self.stored = 0  # transitions ever stored
         self.pos = 0  # the slot of the next transition
         self.count = 0  # transitions held
 
@@ -118,7 +120,8 @@ class ReplayBuffer:
         done = terminated | truncated
         if done.any():
             self._keep_final(np.flatnonzero(done), next_obs)
-        self.pos = (self.pos + self.num_envs) % self.slots
+        self.stored += self.num_envs
+        self.pos = self.stored % self.slots
         self.obs[self.pos : self.pos + self.num_envs] = next_obs
 
     def _keep_final(self, which: NDArray[np.int64], next_obs: NDArray[Any]) -> None:
@@ -133,6 +136,52 @@ class ReplayBuffer:
         self.end[self.pos + which] = numbers
         self.ends += len(which)
         self.held_ends += len(which)
+
+    def stored_since(self, stored: int) -> dict[str, NDArray[Any]]:
+        """A copy of what was stored since there were `stored` transitions, as far as it is still held, for `load`."""
+        first = max(stored, self.stored - self.count)
+        rows = np.arange(first, self.stored) % self.slots
+        end = self.end[rows]
+        return {
+            "first": np.array(first),
+            "obs": self.obs[np.arange(first, self.stored + self.num_envs) % self.slots],
+            "act": self.act[rows],
+            "rew": self.rew[rows],
+            "terminated": self.terminated[rows],
+            "end": end,
+            "final": self.final[end[end >= 0] % len(self.final)],
+        }
+
+    def load(self, parts: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Fill an empty buffer with what `stored_since` gave, in the order of time.
+
+        Raises:
+            ValueError: the parts have other shapes or types, or do not follow each other.
+        """
+        final: dict[int, NDArray[Any]] = {}
+        for part in parts:
+            n, first = len(part["rew"]), int(part["first"])
+            for name in ("obs", "act", "rew", "terminated", "end", "final"):
+                rows = {"obs": n + self.num_envs, "final": np.count_nonzero(part["end"] >= 0)}.get(name, n)
+                own = getattr(self, name)
+                if part[name].shape != (rows, *own.shape[1:]) or part[name].dtype != own.dtype:
+                    raise ValueError(f"{name} of the replay buffer is {part[name].dtype} {part[name].shape}")
+            if n % self.num_envs or first % self.num_envs or n >= self.slots or (self.stored and first > self.stored):
+                raise ValueError(f"transitions {first} to {first + n} of the replay buffer do not fit in it")
+            rows = np.arange(first, first + n) % self.slots
+            for name in ("act", "rew", "terminated", "end"):
+                getattr(self, name)[rows] = part[name]
+            self.obs[np.arange(first, first + n + self.num_envs) % self.slots] = part["obs"]
+            final.update(zip(map(int, part["end"][part["end"] >= 0]), part["final"], strict=True))
+            self.count = min(self.count + n if self.stored else n, self.slots - self.num_envs)
+            self.stored = first + n
+        self.pos = self.stored % self.slots
+        end = self.end[np.arange(self.stored - self.count, self.stored) % self.slots]
+        held = end[end >= 0]
+        self.ends, self.held_ends = int(held.max(initial=-1)) + 1, len(held)
+        self.final = np.zeros((max(16, 2 * len(held)), *self.final.shape[1:]), self.final.dtype)
+        for number in map(int, held):
+            self.final[number % len(self.final)] = final[number]
 
     def sample(self, batch_size: int, device: torch.device) -> Transitions:
         """Draw transitions uniformly, with replacement, from all that are held.
