@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsuite.common.checks import ArgumentParser, NonFiniteError, UserError, check_module
+from rlsuite.common.checks import ArgumentParser, EnvError, NonFiniteError, UserError, check_module
 from rlsuite.common.runs import find_runs, read_config
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 render=args.render,
                 video=args.video,
             )
-    except (UserError, NonFiniteError) as error:
+    except (UserError, NonFiniteError, EnvError) as error:
         print(f"rlsuite: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 3
     except KeyboardInterrupt:

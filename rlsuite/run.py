@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, get_origin
 
 from rlsuite.common import mpi
-from rlsuite.common.checks import NonFiniteError, UserError, check_module
+from rlsuite.common.checks import EnvError, NonFiniteError, UserError, check_module
 from rlsuite.common.runs import read_config
 from rlsuite.presets import PRESETS
 
@@ -380,7 +380,7 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str, resumed: Pat
             ac = module.train(module.Config(**dataclasses.asdict(config)), logger=logger)
             if mpi.rank == 0:
                 finish(ac, config, launch, logger)
-        except NonFiniteError as error:
+        except (NonFiniteError, EnvError) as error:
             print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)
             code = 3
             continue

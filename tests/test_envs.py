@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.checks import NonFiniteError, UserError
+from rlsuite.common.checks import EnvError, NonFiniteError, UserError
 from rlsuite.common.envs import Envs, Episode, episode_stats, evaluate, make_env, random_return, replay
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
@@ -448,3 +448,68 @@ def test_what_is_due_after_every_so_many_env_steps_does_not_depend_on_num_envs(n
         steps(envs, 1)
         due += envs.passed(every)
         assert due == step * num_envs // every
+
+
+class Wrong(gym.Env):
+    """Does one thing wrong at its third step, or at its reset."""
+
+    observation_space = gym.spaces.Box(-1, 1, (4,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, fault):
+        self.fault, self.t = fault, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return {"reset_raises": 1 / (self.fault != "reset_raises"), "reset_shape": np.zeros(3)}.get(
+            self.fault, np.zeros(4, np.float32)
+        ), {}
+
+    def step(self, action):
+        self.t += 1
+        obs, rew, rest = np.zeros(4, np.float32), 1.0, (False, False, {})
+        if self.t == 3:
+            if self.fault == "raises":
+                raise RuntimeError("the simulation\nhas exploded")
+            obs = {"short": obs[:1], "long": np.zeros(5), "scalar": np.float32(0), "text": "four", "none": None}.get(
+                self.fault, obs
+            )
+            rew = {"rew_text": "much"}.get(self.fault, rew)
+            rest = {"old_api": (False, {})}.get(self.fault, rest)
+        return obs, rew, *rest
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raises", "step 3 .*after env step 4: RuntimeError: the simulation has exploded .test_envs.py, line"),
+        ("short", r"step 3 .*observation of shape \(1,\)"),
+        ("long", r"step 3 .*observation of shape \(5,\)"),
+        ("scalar", r"step 3 .*observation of shape \(\)"),
+        ("text", "step 3 "),
+        ("none", "step 3 "),
+        ("rew_text", "step 3 "),
+        ("old_api", "step 3 .*unpack"),
+        ("reset_raises", "reset .*ZeroDivisionError"),
+        ("reset_shape", r"reset .*observation of shape \(3,\)"),
+    ],
+)
+def test_an_environment_that_does_wrong_is_named_with_the_step(fault, said):
+    envs = Envs(lambda: Wrong(fault), 2, seed=0)
+
+    def three_steps():
+        envs.reset()
+        for _ in range(3):
+            envs.step(np.zeros(2, np.int64))
+
+    with pytest.raises(EnvError, match=f"environment 0 failed at {said}") as caught:
+        three_steps()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_discrete_observation_out_of_its_space_is_refused():
+    envs = Envs(lambda: make_env("FrozenLake-v1"), 1, seed=0)
+    envs.reset()
+    envs.envs[0].unwrapped.step = lambda action: (16, 0.0, False, False, {})
+    with pytest.raises(EnvError, match=r"observation \[16\] in Discrete\(16\)"):
+        envs.step(np.zeros(1, np.int64))

@@ -26,6 +26,10 @@ class NonFiniteError(FloatingPointError):
     """NaN or infinity in an observation, reward, loss or gradient during training. Exit code 3."""
 
 
+class EnvError(RuntimeError):
+    """An environment that raised, or returned what does not fit its spaces. Exit code 3."""
+
+
 def _positive(x: float) -> bool:
     return x > 0
 

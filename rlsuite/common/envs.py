@@ -4,9 +4,11 @@ shape letters: N environments, d action dimensions
 """
 
 import math
+import traceback
 import warnings
 from collections.abc import Callable
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from rlsuite.common import mpi, probes
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
-from rlsuite.common.checks import NonFiniteError, UserError, json_object
+from rlsuite.common.checks import EnvError, NonFiniteError, UserError, json_object
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.seeding import TEST_EPISODES, episode_seed
 
@@ -97,6 +99,9 @@ class Envs:
         self.seed, self.rank = seed, rank
         self.discrete = isinstance(self.act_space, spaces.Discrete)
         self.obs_shape = (num_envs, *(self.obs_space.shape or ()))
+        self.obs_end = (
+            int(self.obs_space.start + self.obs_space.n) if isinstance(self.obs_space, spaces.Discrete) else 0
+        )
         self.obs_dtype = storage_dtype(self.obs_space)
         self.obs = np.zeros(self.obs_shape, self.obs_dtype)
         self.ep_ret, self.ep_len = np.zeros(num_envs), np.zeros(num_envs, np.int64)
@@ -131,9 +136,14 @@ class Envs:
         self.ep_index[n] += 1
         self.ep_ret[n] = self.ep_len[n] = 0
         self.ep_start[n] = len(self.actions)
-        obs, _ = self.envs[n].reset(seed=self.ep_seed[n])
+        try:
+            obs, _ = self.envs[n].reset(seed=self.ep_seed[n])
+            self._check_shape(obs)
+            obs = np.asarray(obs, self.obs_dtype)
+        except Exception as error:
+            raise self._fault(error, n, "reset") from error
         if not np.isfinite(obs).all():
-            raise self._not_finite("observation", np.asarray(obs), n, "reset")
+            raise self._not_finite("observation", obs, n, "reset")
         return obs
 
     def step(self, act: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -148,6 +158,7 @@ class Envs:
 
         Raises:
             NonFiniteError: an observation or reward is NaN or infinite.
+            EnvError: an environment raised, or returned what does not fit its spaces.
         """
         num_envs = len(self.envs)
         actions = self._to_env(act)
@@ -155,8 +166,14 @@ class Envs:
         next_obs = np.empty(self.obs_shape, self.obs_dtype)
         rew = np.empty(num_envs)
         terminated, truncated = np.empty(num_envs, np.bool_), np.empty(num_envs, np.bool_)
-        for n, (env, a) in enumerate(zip(self.envs, actions.tolist() if self.discrete else actions, strict=True)):
-            next_obs[n], rew[n], terminated[n], truncated[n], _ = env.step(a)
+        n = 0
+        try:
+            for n, (env, a) in enumerate(zip(self.envs, actions.tolist() if self.discrete else actions, strict=True)):
+                obs, rew[n], terminated[n], truncated[n], _ = env.step(a)
+                self._check_shape(obs)
+                next_obs[n] = obs
+        except Exception as error:
+            raise self._fault(error, n, f"step {self.ep_len[n] + 1}") from error
         with np.errstate(over="ignore", invalid="ignore"):
             self._check_finite(next_obs, rew)
         self.total_steps += self.together
@@ -191,7 +208,23 @@ class Envs:
         self.acted += act.size
         return clipped.astype(self.act_space.dtype, copy=False)
 
+    def _check_shape(self, obs: Any) -> None:
+        # Numpy would spread an observation of shape (1,) over a row of any length without a word.
+        if np.shape(obs) != self.obs_shape[1:]:
+            raise ValueError(f"observation of shape {np.shape(obs)} in {self.obs_space}")
+
+    def _fault(self, error: Exception, n: int, when: str) -> EnvError:
+        """What an environment, which is foreign code, did wrong, and in which line."""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+        return EnvError(
+            f"environment {n} failed at {when} of the episode with seed {self.ep_seed[n]}, after env step "
+            f"{self.total_steps}: {type(error).__name__}: {' '.join(str(error).split())}{where}"
+        )
+
     def _check_finite(self, obs: NDArray[Any], rew: NDArray[np.float64]) -> None:
+        if isinstance(self.obs_space, spaces.Discrete) and ((obs < self.obs_space.start) | (obs >= self.obs_end)).any():
+            raise EnvError(f"an environment returned observation {obs} in {self.obs_space}")
         # A sum of squares is finite only if every term is: one fast product instead of a mask for each step.
         flat = obs.reshape(-1)
         if flat.dtype == np.float32 and not math.isfinite(flat @ flat) and not np.isfinite(obs).all():

@@ -68,6 +68,7 @@ class Logger:
         self._file: BinaryIO | None = None
         self._lock: int | None = None
         self._config: dict[str, Any] = {}
+        self._settings = ""
         self._bytes = self._crc = 0  # length and checksum of progress.txt
         self._live: Any = None
         self._events: Any = None
@@ -99,7 +100,9 @@ class Logger:
         if mpi.rank > 0:
             self.run_dir = Path(mpi.gather_objects(None)[0])
             return self.run_dir
-        settings = {"algo": algo, "exp_name": self.exp_name, **dataclasses.asdict(config), "note": self.note}
+        chosen = dataclasses.asdict(config)
+        settings = {"algo": algo, "exp_name": self.exp_name, **chosen, "note": self.note}
+        self._settings = json.dumps({**chosen, "algo": algo, "total_steps": None}, default=str)
         about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
         about |= {"command": self.command, "ranks": mpi.size, "versions": _versions(), "git_commit": _git_commit()}
         try:
@@ -179,11 +182,12 @@ class Logger:
         write_atomically(self.run_dir / "config.json", f"{text}\n".encode())
 
     def state_dict(self) -> dict[str, Any]:
-        """How far progress.txt is, and what the clock says: for `continue_log`."""
+        """How far progress.txt is, what the clock says, and the settings: for `check_log` and `continue_log`."""
         if mpi.rank > 0:
             return {}
         seconds = self._epoch_time - self._start_time
-        return {"bytes": self._bytes, "crc": self._crc, "seconds": seconds, "steps": self._epoch_steps}
+        position = {"bytes": self._bytes, "crc": self._crc, "seconds": seconds, "steps": self._epoch_steps}
+        return {**position, "settings": self._settings}
 
     def check_log(self, state: Mapping[str, Any]) -> None:
         """See whether progress.txt still begins with what was written when `state_dict` gave this state.
@@ -205,6 +209,11 @@ class Logger:
             raise UserError(f"{path} can't be read: {error.strerror}") from error
         if damaged:
             raise UserError(f"{path} is damaged: it does not begin with the epochs that the checkpoint has seen")
+
+    def check_settings(self, state: Mapping[str, Any]) -> None:
+        """Raise UserError if the settings are not those with which `state_dict` gave this state."""
+        if mpi.rank == 0 and state.get("settings") != self._settings:
+            raise UserError(f"{self.run_dir}/config.json has other settings than the checkpoint was made with")
 
     def continue_log(self, state: Mapping[str, Any] | None, epoch: int, warnings: Sequence[str]) -> None:
         """Cut progress.txt back to a checkpoint and write on from there; note it in config.json.

@@ -110,13 +110,14 @@ class Checkpoint:
             last = self.segments[-1][1] if self.segments else 0
             self.segments.append((self.epoch, self.replay.stored))
             self.pending[self._path("replay", self.epoch)] = encode(self.replay.stored_since(last), {})
+        needed = self._segments_since(self._oldest())
         arrays: Arrays = {}
         facts: dict[str, State] = {}
         for name, part in self.parts.items():
             state = _state(part)
             arrays |= {f"{name}/{key}": value for key, value in state.items() if isinstance(value, np.ndarray)}
             facts[name] = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
-        about = {"epoch": self.epoch, "ranks": mpi.size, "segments": self.segments, "log": self.logger.state_dict()}
+        about = {"epoch": self.epoch, "ranks": mpi.size, "segments": needed, "log": self.logger.state_dict()}
         self.pending[self._path("epoch", self.epoch)] = encode(arrays, {"parts": facts, **about})
 
     def _write(self, together: bool = True) -> None:
@@ -131,16 +132,22 @@ class Checkpoint:
         if mpi.size > 1 and not together:
             return
         mpi.gather_objects(None)  # only when all ranks have theirs is this checkpoint whole and may older ones go
-        first = self.replay.stored - len(self.replay) if self.replay is not None else 0
-        self.kept = [*self.kept[-1:], (self.epoch, first)]
-        needed = self.kept[0][1]
-        self.segments = [s for s in self.segments if s[1] > needed or s[0] == self.epoch]
+        self.kept = [*self.kept[-1:], (self.epoch, self._oldest())]
+        self.segments = self._segments_since(self.kept[0][1])
         names = {self._path("epoch", k).name for k, _ in self.kept} | {
             self._path("replay", k).name for k, _ in self.segments
         }
         for path in self.folder.glob(f"*_rank_{mpi.rank}.safetensors"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
+
+    def _oldest(self) -> int:
+        """Transitions that had been stored before the oldest one in the replay buffer."""
+        return self.replay.stored - len(self.replay) if self.replay is not None else 0
+
+    def _segments_since(self, first: int) -> list[tuple[int, int]]:
+        """The segments in which there is anything after the first `first` transitions, and the newest."""
+        return [s for s in self.segments if s[1] > first or s[0] == self.epoch]
 
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}_{epoch:06d}_rank_{mpi.rank}.safetensors"
@@ -186,6 +193,7 @@ class Checkpoint:
 
     def _load(self, arrays: Arrays, facts: dict[str, Any], segments: list[Arrays]) -> None:
         """Put all parts into the state that was read."""
+        self.logger.check_settings(facts["log"])
         try:
             for name, part in self.parts.items():
                 own = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
@@ -197,8 +205,7 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint in {self.folder} does not fit the run's config.json: {reason}") from error
         self.segments = facts["segments"]
-        first = self.replay.stored - len(self.replay) if self.replay is not None else 0
-        self.kept = [(self.epoch, first)]
+        self.kept = [(self.epoch, self._oldest())]
         warnings = [text for part in mpi.gather_objects(self.envs.warnings) for text in part]
         self.logger.continue_log(facts["log"], self.epoch, warnings)
         self.logger.say(f"resumed after epoch {self.epoch}, {self.envs.total_steps:,} env steps")

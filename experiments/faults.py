@@ -1,0 +1,480 @@
+"""Everything that can go wrong, on purpose: `python experiments/faults.py [--kills 200]` (posix; extra `mpi`).
+
+Trainings are killed at random moments, some while writing a checkpoint, resumed, killed again, and in the end compared
+with the same training left alone: log, episodes, weights and the whole state have to be equal. Then disks that
+fill up, folders that can't be written, files that are cut or have a flipped bit, environments that misbehave, and two
+processes that want the same run. For each kind of fault the table counts
+
+    lost        finished epochs that were in progress.txt and are not in the end
+    differing   resumed trainings that are not the uninterrupted one
+    tracebacks  reactions other than one clear line
+    refused     damage that can't be repaired, and was named in one line
+
+and the first three have to be 0; else the exit code is 1. The table goes to data/faults.csv.
+"""
+
+import argparse
+import csv
+import importlib
+import itertools
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import psutil
+
+from rlsuite.common.resume import decode
+from rlsuite.common.runs import read_config
+from rlsuite.run import main as rlsuite
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--num-envs", "2", "--total-steps", "4096", "--steps-per-epoch", "256", "--test-episodes", "1"]
+SMALL += ["--preset", "none", "--normalize-obs"]
+REPLAY = ["--start-steps", "64", "--update-after", "64", "--update-every", "8", "--batch-size", "16"]
+REPLAY += ["--buffer-size", "700", "--hidden-sizes", "16", "16", "--num-test-episodes", "1"]
+COMMANDS = {
+    "vpg": ["vpg", "--env", "CartPole-v1", *SMALL, "--rollout-len", "64", "--train-v-iters", "3"],
+    "a2c": ["a2c", "--env", "Pendulum-v1", *SMALL, "--rollout-len", "8"],
+    "ppo": ["ppo", "--env", "CartPole-v1", *SMALL, "--rollout-len", "64", "--minibatch-size", "64", "--scale-reward"],
+    "dqn": ["dqn", "--env", "CartPole-v1", *SMALL, *REPLAY],
+    "ddpg": ["ddpg", "--env", "Pendulum-v1", *SMALL, *REPLAY, "--noise-corr", "0.5"],
+}
+
+
+class Result(NamedTuple):
+    """One line of the table."""
+
+    fault: str
+    cases: int
+    lost: int = 0
+    differing: int = 0
+    tracebacks: int = 0
+    refused: int = 0
+
+
+class Child:
+    """A forked process that runs a command line of rlsuite; nothing has to be imported again."""
+
+    def __init__(self, argv: list[str], folder: Path, before: Callable[[], Any] = lambda: None) -> None:
+        """Start it; `before` is called in the child."""
+        self.output = folder / "output.txt"
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 70
+            try:
+                descriptor = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(descriptor, 1)
+                os.dup2(descriptor, 2)
+                before()
+                code = rlsuite(argv)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+
+    def ended(self) -> int | None:
+        """The exit code, -9 after SIGKILL, or None while it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def wait(self) -> int:
+        """The exit code."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def said(self) -> str:
+        """All that it has printed."""
+        return self.output.read_text(errors="replace")
+
+
+def bad(failed: bool, said: str) -> bool:
+    """Pass `failed` on, and print what the process said if it is true."""
+    if failed:
+        print("    | " + "\n    | ".join(said.splitlines()[-12:]))
+    return failed
+
+
+def rows(run: Path) -> list[list[str]]:
+    """The whole lines of progress.txt, without the columns of time."""
+    path = run / "progress.txt"
+    lines = [line.split("\t") for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+    timed = [lines[0].index(name) for name in ("Time", "StepsPerSec")] if lines else []
+    return [[cell for i, cell in enumerate(line) if i not in timed] for line in lines]
+
+
+def only_run(folder: Path) -> Path | None:
+    """The run directory below a folder, if there is one with settings already."""
+    return next((path.parent for path in folder.glob("*/*/config.json")), None)
+
+
+def same(run: Path, whole: Path) -> bool:
+    """Whether two finished runs are equal in all but time."""
+    if rows(run) != rows(whole):
+        return False
+    for kind in ("", "episodes", "snapshots"):
+        files = {path.name: path.read_bytes() for path in (whole / kind).glob("*.safetensors")}
+        if {path.name: path.read_bytes() for path in (run / kind).glob("*.safetensors")} != files:
+            return False
+    for path in (whole / "checkpoint").glob("epoch_*"):
+        arrays, facts = decode(path)
+        theirs, their_facts = decode(run / "checkpoint" / path.name)
+        if facts["parts"] != their_facts["parts"] or arrays.keys() != theirs.keys():
+            return False
+        if not all(np.array_equal(array, theirs[name]) for name, array in arrays.items()):
+            return False
+    return True
+
+
+def whole_run(algo: str, folder: Path) -> tuple[Path, float]:
+    """The training left alone, and the seconds that it takes."""
+    start = time.perf_counter()
+    child = Child([*COMMANDS[algo], "--data-dir", str(folder)], folder)
+    assert child.wait() == 0, child.said()
+    run = only_run(folder)
+    assert run is not None
+    return run, time.perf_counter() - start
+
+
+def start_or_resume(algo: str, folder: Path) -> Child:
+    """The next piece of a training that has been killed, or its first."""
+    run = only_run(folder)
+    argv = ["--resume", str(run), "--test-episodes", "1"] if run else [*COMMANDS[algo], "--data-dir", str(folder)]
+    return Child(argv, folder)
+
+
+def kill_once(child: Child, folder: Path, seconds: float, rng: random.Random) -> bool:
+    """Kill a training at a random moment, or while it writes a checkpoint; False if it ended before."""
+    while only_run(folder) is None:
+        if child.ended() is not None:
+            return False
+    if rng.random() < 0.5:
+        deadline = time.perf_counter() + rng.uniform(0, seconds)
+        while time.perf_counter() < deadline:
+            time.sleep(0.001)
+            if child.ended() is not None:
+                return False
+    else:
+        writes = rng.randrange(1, 8)
+        run = only_run(folder)
+        assert run is not None
+        was_there = False
+        while writes:
+            if child.ended() is not None:
+                return False
+            try:
+                there = any(name.endswith(".tmp") for name in os.listdir(run / "checkpoint"))
+            except FileNotFoundError:
+                there = False
+            writes -= there and not was_there
+            was_there = there
+    child.kill()
+    return True
+
+
+def killed(algo: str, kills: int, folder: Path, rng: random.Random) -> Result:
+    """Kill trainings of one algorithm until there were enough kills, and let each get to its end in between."""
+    whole, seconds = whole_run(algo, new_folder(folder, "whole"))
+    done = lost = differing = tracebacks = 0
+    while done < kills:
+        place, seen = new_folder(folder, "killed"), []
+        for _ in range(rng.randrange(1, 6)):
+            child = start_or_resume(algo, place)
+            if not kill_once(child, place, 0.7 * seconds, rng):
+                tracebacks += bad("Traceback" in child.said(), child.said())
+                break
+            done += 1
+            run = only_run(place)
+            seen.append(rows(run) if run else [])
+        child = start_or_resume(algo, place)
+        code = child.wait()
+        run = only_run(place)
+        tracebacks += bad("Traceback" in child.said() or code != 0, child.said())
+        if run is None or not same(run, whole):
+            differing += 1
+        end = rows(run) if run else []
+        lost += sum(row not in end for before in seen for row in before)
+        shutil.rmtree(place)
+    return Result(f"SIGKILL, {algo}", done, lost, differing, tracebacks)
+
+
+def rank_killed(algo: str, times: int, folder: Path, rng: random.Random) -> Result:
+    """Kill one process of two, then let both go on."""
+    mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
+
+    def start(argv: list[str], place: Path) -> "subprocess.Popen[bytes]":
+        words = [mpiexec, "-n", "2", sys.executable, "-m", "rlsuite.run", *argv]
+        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=(place / "output.txt").open("wb"))
+
+    first = new_folder(folder, "whole")
+    assert start([*COMMANDS[algo], "--data-dir", str(first)], first).wait() == 0
+    whole = only_run(first)
+    assert whole is not None
+    lost = differing = tracebacks = done = 0
+    while done < times:
+        place = new_folder(folder, "killed")
+        job = start([*COMMANDS[algo], "--data-dir", str(place)], place)
+        while not any(place.glob("*/*/checkpoint/epoch_*")) and job.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        ours = [p for p in psutil.Process(job.pid).children(recursive=True) if "rlsuite.run" in " ".join(p.cmdline())]
+        ours = [p for p in ours if "mpiexec" not in p.name() and "hydra" not in p.name()]
+        if not ours or job.poll() is not None:
+            continue
+        rng.choice(ours).kill()
+        if job.wait() == 0:
+            continue
+        done += 1
+        run = only_run(place)
+        assert run is not None
+        before = rows(run)
+        code = start(["--resume", str(run), "--test-episodes", "1"], place).wait()
+        said = (place / "output.txt").read_text()
+        tracebacks += bad(code != 0 or "Traceback" in said, said)
+        differing += not same(run, whole)
+        lost += sum(row not in rows(run) for row in before)
+    return Result(f"SIGKILL of one process of two, {algo}", done, lost, differing, tracebacks)
+
+
+def full_disk(times: int, folder: Path, rng: random.Random) -> Result:
+    """Writes that fail beyond a random size of file; then room again, and resume."""
+    lost = differing = tracebacks = 0
+    for algo in itertools.islice(itertools.cycle(COMMANDS), times):
+        whole, _ = whole_run(algo, new_folder(folder, "whole"))
+        place, size = new_folder(folder, "full"), rng.randrange(3000, 40_000)
+        child = Child(
+            [*COMMANDS[algo], "--data-dir", str(place)],
+            place,
+            lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),  # type: ignore[misc]
+        )
+        child.wait()
+        tracebacks += bad("Traceback" in child.said(), child.said())
+        run = only_run(place)
+        before = rows(run) if run else []
+        child = start_or_resume(algo, place)
+        tracebacks += bad(child.wait() != 0 or "Traceback" in child.said(), child.said())
+        run = only_run(place)
+        differing += run is None or not same(run, whole)
+        lost += sum(row not in (rows(run) if run else []) for row in before)
+    return Result("disk full at a random moment", times, lost, differing, tracebacks)
+
+
+def read_only(folder: Path) -> Result:
+    """A folder that can't be written, for a new run and for resuming one."""
+
+    def as_nobody() -> None:
+        if os.geteuid() == 0:  # who may write everywhere
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+
+    tracebacks = 0
+    place = new_folder(folder, "readonly")
+    whole, _ = whole_run("ppo", place)
+    for path in (folder, place):  # to be seen by all
+        path.chmod(0o755)
+    logs = new_folder(folder, "logs")
+    logs.chmod(0o777)
+    for path in [whole, *whole.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    read_config(whole)  # what python loads for it, nobody may not be allowed to read
+    for argv in ([*COMMANDS["ppo"], "--data-dir", str(place)], ["--resume", str(whole), "--total-steps", "8192"]):
+        child = Child(argv, logs, as_nobody)
+        code, said = child.wait(), child.said()
+        tracebacks += bad(code != 2 or "Traceback" in said or "can't write" not in said, said)
+    for path in [whole, *whole.rglob("*")]:
+        path.chmod(0o755)
+    return Result("read-only directory", 2, tracebacks=tracebacks, refused=2 - tracebacks)
+
+
+def damaged(times: int, folder: Path, rng: random.Random) -> Result:
+    """A file of an interrupted run is cut, or one bit of it is flipped."""
+    lost = differing = tracebacks = refused = 0
+    for algo in itertools.islice(itertools.cycle(COMMANDS), len(COMMANDS)):
+        whole, _ = whole_run(algo, new_folder(folder, "whole"))
+        place = new_folder(folder, "interrupted")
+        while True:
+            child = start_or_resume(algo, place)
+            run = None
+            while child.ended() is None and not (run and len(list((run / "checkpoint").glob("epoch_*"))) == 2):
+                run = only_run(place)
+            child.kill()
+            if run and len(rows(run)) < len(rows(whole)):
+                break
+            shutil.rmtree(place)
+            place.mkdir()
+        for _ in range(times // len(COMMANDS)):
+            copy = new_folder(folder, "damaged") / run.name
+            shutil.copytree(run, copy)
+            files = [copy / "config.json", copy / "progress.txt", *sorted((copy / "checkpoint").iterdir())]
+            path = rng.choice(files)
+            data = bytearray(path.read_bytes())
+            if rng.random() < 0.5:
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            else:
+                del data[rng.randrange(len(data)) :]
+            path.write_bytes(data)
+            child = Child(["--resume", str(copy), "--test-episodes", "1"], copy.parent)
+            code, said = child.wait(), child.said()
+            if code == 0:
+                differing += not same(copy, whole)
+            else:
+                refused += 1
+                lost += path.name != "progress.txt" and rows(copy) != rows(run)
+            tracebacks += bad("Traceback" in said or code not in (0, 2), said)
+    return Result(
+        "file cut, or a bit flipped", times // len(COMMANDS) * len(COMMANDS), lost, differing, tracebacks, refused
+    )
+
+
+class Misbehaving(gym.Env[Any, Any]):
+    """Is a constant until its 300th step, and then does what `fault` says."""
+
+    def __init__(self, fault: str) -> None:
+        """Box observations; the actions are those that the algorithm can take."""
+        self.observation_space: Any = gym.spaces.Box(-1, 1, (3,))
+        self.action_space: Any = gym.spaces.Box(-1, 1, (1,)) if "box" in fault else gym.spaces.Discrete(2)
+        self.fault, self.t = fault.removesuffix(" box"), 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        """One step; the 300th is wrong."""
+        self.t += 1
+        if self.t < 300:
+            return np.zeros(3, np.float32), 1.0, False, self.t % 20 == 0, {}
+        if self.fault == "raises":
+            raise RuntimeError("the simulation has exploded")
+        if self.fault == "changes its spaces":
+            self.observation_space = gym.spaces.Box(-1, 1, (5,))
+            return np.zeros(5, np.float32), 1.0, False, False, {}
+        obs: Any = {
+            "NaN": np.full(3, np.nan, np.float32),
+            "infinity": np.full(3, np.inf, np.float32),
+            "one number for three": np.zeros(1, np.float32),
+            "four numbers for three": np.zeros(4, np.float32),
+            "text": "an observation",
+            "objects": np.array([None, 1, "x"], object),
+            "complex numbers": np.array([1j, 0, "nan"], complex),
+        }.get(self.fault, np.zeros(3, np.float32))
+        rew: Any = {"reward NaN": np.nan, "reward text": "much", "reward vector": np.zeros(3)}.get(self.fault, 1.0)
+        return (obs, rew, False, {}) if self.fault == "four results" else (obs, rew, False, False, {})
+
+
+FAULTS = ["raises", "changes its spaces", "NaN", "infinity", "one number for three", "four numbers for three", "text"]
+FAULTS += ["objects", "complex numbers", "reward NaN", "reward text", "reward vector", "four results"]
+
+
+def misbehaving(folder: Path) -> Result:
+    """Environments that raise, or return what they should not, with every algorithm."""
+    gym.register("Misbehaving-v0", Misbehaving)  # type: ignore[arg-type]
+    tracebacks = lost = cases = 0
+    for algo, fault in itertools.product(COMMANDS, FAULTS):
+        place = new_folder(folder, "env")
+        kwargs = '{"fault": "%s"}' % (fault + (" box" if algo == "ddpg" else ""))
+        command = [*COMMANDS[algo], "--data-dir", str(place), "--env-kwargs", kwargs]
+        command[2] = "Misbehaving-v0"
+        child = Child(command, place)
+        code, said = child.wait(), child.said()
+        lines = [line for line in said.splitlines() if line.startswith("rlsuite:")]
+        tracebacks += bad(code != 3 or "Traceback" in said or len(lines) != 1, f"{algo}, {fault}\n{said}")
+        run = only_run(place)
+        lost += run is None or len(rows(run)) < 2
+        cases += 1
+    return Result("environment that misbehaves", cases, lost, tracebacks=tracebacks, refused=cases - tracebacks)
+
+
+def resumed_twice(times: int, folder: Path) -> Result:
+    """Two processes resume the same run: one goes on, the other is refused, and after a kill the lock is free."""
+    differing = tracebacks = refused = 0
+    whole, _ = whole_run("dqn", new_folder(folder, "whole"))
+    for _ in range(times):
+        place = new_folder(folder, "twice")
+        child = start_or_resume("dqn", place)
+        while not any(place.glob("*/*/checkpoint/epoch_*")):
+            time.sleep(0.001)
+        child.kill()
+        first, second = start_or_resume("dqn", place), None
+        logs = new_folder(folder, "logs")
+        run = only_run(place)
+        assert run is not None
+        second = Child(["--resume", str(run), "--test-episodes", "1"], logs)
+        codes, said = sorted([first.wait(), second.wait()]), first.said() + second.said()
+        refused += codes == [0, 2]
+        tracebacks += bad(codes not in ([0, 2], [0, 0]) or "Traceback" in said, said)
+        differing += not same(run, whole)
+    return Result("two processes resume one run", times, 0, differing, tracebacks, refused)
+
+
+numbers = itertools.count()
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """An empty folder."""
+    path = parent / f"{name}_{next(numbers)}"
+    path.mkdir()
+    return path
+
+
+def main() -> int:
+    """Run the battery, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs in all, besides those of one rank of two")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
+    parser.add_argument("--only", default="", help="kinds of faults whose name holds this; nothing is written then")
+    args = parser.parse_args()
+    for algo in COMMANDS:  # once, before the forks
+        importlib.import_module(f"rlsuite.algos.{algo}")
+    rng = random.Random(args.seed)
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        battery: dict[str, Callable[[], Result]] = {
+            **{f"kill {a}": partial(killed, a, -(-args.kills // 5), folder, rng) for a in COMMANDS},
+            **{f"rank {a}": partial(rank_killed, a, 5, folder, rng) for a in ("ppo", "ddpg")},
+            "disk": lambda: full_disk(20, folder, rng),
+            "read-only": lambda: read_only(folder),
+            "damage": lambda: damaged(100, folder, rng),
+            "environment": lambda: misbehaving(folder),
+            "twice": lambda: resumed_twice(5, folder),
+        }
+        for kind, fault in battery.items():
+            if args.only not in kind:
+                continue
+            start = time.perf_counter()
+            results.append(fault())
+            print(f"{results[-1]}  {time.perf_counter() - start:.0f} s", flush=True)
+    results.append(Result("all", *(sum(column) for column in list(zip(*results, strict=True))[1:])))
+    for line in [Result._fields, ["---"] * 6, *results]:
+        print(f"| {' | '.join(map(str, line))} |")
+    if not args.only:
+        with (ROOT / "data" / "faults.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(Result._fields)
+            writer.writerows(results)
+    return 1 if any(results[-1][2:5]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
