@@ -1,4 +1,4 @@
-"""The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE] [--epoch K --best|--worst]`."""
+"""The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE | --export FILE]`."""
 
 import math
 import os
@@ -57,6 +57,21 @@ def play(
         f"(min {stats['MinEpRet']:.2f}, max {stats['MaxEpRet']:.2f}), length {stats['EpLen']:.1f}"
     )
     return returns
+
+
+def export(run_dir: Path, path: Path) -> None:
+    """Write the policy, with its normaliser and the bounds of its actions, to an .onnx file.
+
+    Raises:
+        UserError: no policy there, a wrong file name, or it can't be written.
+    """
+    if path.suffix != ".onnx" or not path.parent.is_dir():
+        raise UserError(f"--export {path} must be a file name that ends in .onnx, in a folder that exists")
+    from rlsuite.common.checkpoint import load_policy
+    from rlsuite.common.export import export_onnx
+
+    worst = export_onnx(load_policy(run_dir), path)
+    print(f"{path}: obs -> act; actions differ from the policy's by at most {worst:.1e}")
 
 
 def play_again(
@@ -177,6 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
     parser.add_argument("--render", action="store_true", help="show a window")
     parser.add_argument("--video", type=Path, metavar="FILE", help="write a film, .mp4 or .gif")
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE", help="write the policy to an .onnx file and play nothing"
+    )
     parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
     parser.add_argument("--best", action="store_true", help="replay the best training episode of an epoch")
     parser.add_argument("--worst", action="store_true", help="replay the worst training episode of an epoch")
@@ -195,7 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--epoch goes with --best or --worst")
         if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
             raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
-        if args.best or args.worst:
+        if args.export:
+            export(runs[0], args.export)
+        elif args.best or args.worst:
             which = "best" if args.best else "worst"
             play_again(runs[0], args.epoch, which, render=args.render, video=args.video)
         else:
