@@ -40,7 +40,7 @@ def test_actions_beyond_the_bounds_are_clipped_in_the_file(tmp_path, train):
 
     ac = load_policy(train(tmp_path, "ppo", env="Pendulum-v1"))
     with torch.no_grad():
-        ac.pi.net[-1].weight.fill_(0.5)
+        ac.pi.net[-1].weight.fill_(1.0)
     path = tmp_path / "policy.onnx"
     assert export_onnx(ac, path) <= 1e-5
     obs = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
