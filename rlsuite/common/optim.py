@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam as torch_adam
 from torch.optim.rmsprop import rmsprop as torch_rmsprop
 
 from rlsuite.common import mpi
@@ -41,21 +40,21 @@ def adam(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> Non
     """
     if not state:
         state.update(m=torch.zeros_like(flat), v=torch.zeros_like(flat), k=torch.zeros((), device=flat.device))
-    # Torch's function, not its class: the class imports torch's compiler, which takes longer than a short training.
-    torch_adam(
+    # Not torch.optim.Adam: that class imports torch's compiler, which takes longer than a short training, and what it
+    # does around this one kernel takes longer than the kernel.
+    torch._fused_adam_(
         [flat],
         [grad],
         [state["m"]],
         [state["v"]],
         [],
-        [state["k"]],
-        fused=flat.device.type in ("cpu", "cuda"),
-        amsgrad=False,
+        [state["k"].add_(1)],
+        lr=lr,
         beta1=0.9,
         beta2=0.999,
-        lr=lr,
         weight_decay=0,
         eps=1e-8,
+        amsgrad=False,
         maximize=False,
     )
 
