@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import hypothesis
 import numpy as np
 import pytest
 from conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import rlsuite.play
+import rlsuite.run as run_module
 from rlsuite.common.runs import find_runs, read_config, read_progress
 from rlsuite.presets import PRESETS
 from rlsuite.run import Launch, algorithm_names, main
@@ -293,3 +297,23 @@ def test_the_command_line_is_called_as_a_module(tmp_path: Path, python: Any) -> 
 def test_help_and_misspelt_flags_do_not_wait_for_torch(argv: list[str], tmp_path: Path, python: Any) -> None:
     code = f"import sys\nfrom rlsuite.run import main\ntry: main({argv})\nfinally: print('torch' in sys.modules)"
     assert python(tmp_path, "-c", code).stdout.splitlines()[-1] == "False"
+
+
+TOKENS = """
+ppo dqn --env CartPole-v1 --seed --resume --cpus --no-quiet --quiet --total-steps --hidden-sizes 64 0 -1 1e9 inf nan true
+--gamma --gamma= -- - --preset none auto --loss --env-kwargs {} --checkpoint-every --test-episodes --data-dir
+""".split()
+WORDS = st.one_of(
+    st.sampled_from(TOKENS),
+    st.text(max_size=8).filter(lambda text: "\0" not in text),
+)
+
+
+@given(st.lists(WORDS, max_size=8))
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_no_command_line_ends_in_a_traceback(argv):
+    assume(not {"-h", "--help"} & set(argv))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "train_all", lambda *args: 0)
+        patch.setattr(run_module, "relaunch", lambda *args: 0)
+        assert main(argv) in (0, 2)

@@ -2,12 +2,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import rlsuite.run
 from rlsuite.common.checks import UserError
 from rlsuite.common.runs import find_runs, group_by_settings, read_config, read_progress
 
@@ -234,3 +239,34 @@ def test_spinning_up_config(tmp_path: Path) -> None:
 def test_needs_neither_torch_nor_matplotlib() -> None:
     code = "import sys, rlsuite.common.runs; print({'torch', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def mostly_sound(text: str) -> st.SearchStrategy[bytes]:
+    """A file as it should be, with some of it replaced, or no such file at all."""
+    sound = text.encode()
+    places = st.integers(0, len(sound))
+    changed = st.builds(lambda a, b, new: sound[: min(a, b)] + new + sound[max(a, b) :], places, places, st.binary())
+    return st.one_of(st.binary(max_size=200), changed)
+
+
+@given(mostly_sound("Epoch\tAverageEpRet\tKL\n1\t10.5\tnan\n2\t-3\t1e-5\n"))
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_any_progress_file_is_read_or_refused(tmp_path_factory, content):
+    run = tmp_path_factory.mktemp("run")
+    (run / "progress.txt").write_bytes(content)
+    with suppress(UserError):
+        assert len({len(column) for column in read_progress(run).values()}) <= 1
+
+
+@given(mostly_sound('{"algo": "ppo", "env": "CartPole-v1", "seed": 0, "hidden_sizes": [64, 64], "gamma": 0.99}'))
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_any_config_file_is_read_or_refused(tmp_path_factory, content):
+    run = tmp_path_factory.mktemp("run")
+    (run / "config.json").write_bytes(content)
+    (run / "progress.txt").write_text("Epoch\n1\n")
+    with suppress(UserError):
+        assert isinstance(read_config(run), dict)
+        group_by_settings([run])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rlsuite.run, "train_all", lambda *args: 0)
+        assert rlsuite.run.main(["--resume", str(run), "--quiet"]) in (0, 2)

@@ -112,6 +112,7 @@ class Config:
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
     num_test_episodes: int = 5  # greedy episodes after each epoch in another environment, of 100,000 steps at most
     device: str = "cpu"  # cpu, cuda, mps, or auto
+    compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
     torch_threads: int = 1  # threads of torch; networks this small are fastest on one
 
 
@@ -271,7 +272,7 @@ def train(
         dueling=config.dueling,
     ).to(device)
     num_actions = int(ac.act_space.n)
-    q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm)
+    q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
     target = copy.deepcopy(ac)
     target_flat = flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)

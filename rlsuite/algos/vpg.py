@@ -104,6 +104,7 @@ class Config:
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
     scale_reward: bool = False  # divide rewards by the running deviation of the discounted return; never shifted
     device: str = "cpu"  # cpu, cuda, mps, or auto
+    compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
     torch_threads: int = 1  # threads of torch; networks this small are fastest on one
 
 
@@ -204,8 +205,8 @@ def train(
         normalize_obs=config.normalize_obs,
         log_std_init=config.log_std_init,
     ).to(device)
-    pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm)
-    v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm)
+    pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm, config.compile)
+    v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm, config.compile)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
     epoch_steps = min(config.steps_per_epoch, config.total_steps)
     buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)

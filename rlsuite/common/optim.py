@@ -104,7 +104,9 @@ class FlatOptimizer:
     time of a gradient step. Move the module to its device first. The learning rate is the attribute `lr`.
     """
 
-    def __init__(self, name: str, module: nn.Module, rule: Rule, max_grad_norm: float = math.inf) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, rule: Rule, max_grad_norm: float = math.inf, compile: bool = False
+    ) -> None:
         """Flatten the parameters of a module.
 
         Args:
@@ -112,6 +114,7 @@ class FlatOptimizer:
             module: its parameters are on one device and float32.
             rule: `adam` or `rmsprop`.
             max_grad_norm: gradients with a larger global norm are scaled down to it.
+            compile: let `torch.compile` fuse the module's operations, forward and backward, at its first calls.
 
         Raises:
             UserError: a parameter already belongs to another optimiser.
@@ -127,6 +130,8 @@ class FlatOptimizer:
         mpi.broadcast_(self.flat)
         self.grad = torch.zeros_like(self.flat)
         self.params = params
+        if compile:
+            module.compile(dynamic=True)  # one program for all batch sizes
         end = 0
         for p in params:
             start, end = end, end + p.numel()

@@ -1,0 +1,205 @@
+"""What several processes gain: `python experiments/scaling.py` (extras `mpi`, `mujoco`).
+
+On paper, one gradient step of N processes at a total batch of B samples takes
+
+    T(N) = a + b B/N + ceil(log2 N) α + 2 (N-1)/N n β
+
+a is what a step costs whatever the batch (seconds), b the arithmetic of one sample, n the parameters (float32: 4 n
+bytes an Allreduce), α the latency of a message and β the time for one float. The last two terms are an Allreduce by recursive
+halving and doubling: log2 N rounds, in which each rank sends and receives 2 (N-1)/N of the vector. All four numbers are
+measured here, α and β between two processes of this machine; for a network they are assumed (25 µs, 10 Gbit/s).
+
+Source of the model: Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH".
+
+Then one process against two in real trainings at the same total batch, in turns. data/scaling.csv holds both, and
+data/scaling.png draws the model.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlsuite.common import mpi
+from rlsuite.common.actor_critic import mlp
+from rlsuite.common.optim import FlatOptimizer, adam
+from rlsuite.common.runs import find_runs, read_progress
+
+ROOT = Path(__file__).resolve().parents[1]
+MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
+SIZES = [1, 100, 1000, 10_000, 30_000, 72_000, 200_000, 1_000_000]
+NETWORK = (25e-6, 32 / 10e9)  # α and β of 10 Gbit Ethernet: assumed, not measured
+NETWORKS = {  # widths, activation, total batch
+    "PPO HalfCheetah policy, 64 x 64, batch 256": ((17, 64, 64, 6), "tanh", 256),
+    "DDPG HalfCheetah critic, 256 x 256, batch 100": ((23, 256, 256, 1), "relu", 100),
+    "DDPG HalfCheetah critic, 256 x 256, batch 1024": ((23, 256, 256, 1), "relu", 1024),
+}
+SHARED = ["--preset", "none", "--env", "HalfCheetah-v5", "--test-episodes", "0", "--quiet", "--checkpoint-every", "0"]
+DDPG = ["ddpg", *SHARED, "--start-steps", "500", "--update-after", "500", "--num-test-episodes", "0"]
+DDPG += ["--steps-per-epoch", "500", "--total-steps", "2500", "--batch-size"]
+PPO = ["ppo", *SHARED, "--rollout-len", "1024", "--steps-per-epoch", "2048", "--total-steps", "10240"]
+PPO += ["--minibatch-size", "256", "--train-iters", "10", "--num-envs"]
+TRAININGS = {  # command lines for one process and for two, at the same total batch and data
+    "PPO, 2048 samples, minibatches of 256": ([*PPO, "2"], [*PPO, "1"]),
+    "DDPG, batch 100": ([*DDPG, "100"], [*DDPG, "100"]),
+    "DDPG, batch 1024": ([*DDPG, "1024"], [*DDPG, "1024"]),
+}
+
+
+def allreduce_times() -> list[float]:
+    """Median seconds of one average over the processes, for each of `SIZES`; to be called on all ranks."""
+    medians = []
+    for size in SIZES:
+        x, times = torch.ones(size), []
+        for _ in range(200):
+            mpi.gather_objects(None)
+            start = time.perf_counter()
+            mpi.average_(x)
+            times.append(time.perf_counter() - start)
+        medians.append(statistics.median(times))
+    return medians
+
+
+def fit(x: list[float], seconds: list[float]) -> tuple[float, float]:
+    """Intercept and slope of a line, by least squares of the relative errors."""
+    design = np.stack([np.ones(len(x)), np.array(x)], 1) / np.array(seconds)[:, None]
+    (intercept, slope), *_ = np.linalg.lstsq(design, np.ones(len(x)), rcond=None)
+    return float(max(intercept, 0.0)), float(slope)
+
+
+def gradient_step(widths: tuple[int, ...], activation: str) -> tuple[float, float, int]:
+    """The a and b of the model, and the number of parameters."""
+    net = mlp(widths, activation)
+    opt = FlatOptimizer("loss", net, adam)
+    batches, seconds = [16, 64, 256, 1024], []
+    for batch in batches:
+        x, times = torch.randn(batch, widths[0]), []
+        for _ in range(60):
+            start = time.perf_counter()
+            opt.step(net(x).square().mean())
+            times.append(time.perf_counter() - start)
+        seconds.append(statistics.median(times))
+    return (*fit([float(b) for b in batches], seconds), len(opt.flat))
+
+
+def predicted(a: float, b: float, n: int, batch: int, ranks: int, link: tuple[float, float]) -> float:
+    """Seconds of a gradient step, by the model."""
+    alpha, beta = link
+    return a + b * batch / ranks + math.ceil(math.log2(ranks)) * alpha + 2 * (ranks - 1) / ranks * n * beta
+
+
+def steps_per_second(words: list[str], ranks: int) -> float:
+    """Of a training in so many processes: the median over its epochs, but for the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = [MPIEXEC, "-n", str(ranks)] if ranks > 1 else []
+        command = [*start, sys.executable, "-m", "rlsuite.run", *words, "--data-dir", folder]
+        subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        (run,) = find_runs([folder])
+        return float(np.median(read_progress(run)["StepsPerSec"][1:]))
+
+
+def main() -> None:
+    """Measure, fit, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of one and two processes")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.worker:
+        medians = allreduce_times()
+        if mpi.rank == 0:
+            print(json.dumps(medians))
+        return
+    worker = [MPIEXEC, "-n", "2", sys.executable, __file__, "--worker"]
+    seconds = json.loads(subprocess.run(worker, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    here = fit([float(size) for size in SIZES], seconds)
+    rows: list[dict[str, str]] = []
+    for size, measured in zip(SIZES, seconds, strict=True):
+        line = f"{here[0] + here[1] * size:.2e}"
+        rows.append({"what": f"Allreduce of {4 * size:,} bytes, seconds", "model": line, "measured": f"{measured:.2e}"})
+    print(f"this machine: latency {here[0] * 1e6:.1f} µs, {4 / here[1] / 1e9:.2f} GB/s")
+
+    curves = {}
+    for name, (widths, activation, batch) in NETWORKS.items():
+        a, b, n = gradient_step(widths, activation)
+        print(f"{name}: {4 * n:,} bytes per Allreduce, a {a * 1e6:.0f} µs, b B {b * batch * 1e6:.0f} µs")
+        for where, link in (("this machine", here), ("10 Gbit/s, assumed", NETWORK)):
+            speedups = [predicted(a, b, n, batch, 1, link) / predicted(a, b, n, batch, 2**k, link) for k in range(7)]
+            curves[f"{name}; {where}"] = speedups
+            best = 2 ** int(np.argmax(speedups))
+            rows += [
+                {"what": f"{name}; {where}: speed-up of {2**k} processes", "model": f"{s:.2f}", "measured": ""}
+                for k, s in enumerate(speedups)
+            ]
+            print(f"  {where}: best with {best} processes, {max(speedups):.2f} times as fast")
+
+    for name, (one, two) in TRAININGS.items():
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(args.rounds):
+            rates[1].append(steps_per_second(one, 1))
+            rates[2].append(steps_per_second(two, 2))
+        ratio = statistics.median(rates[2]) / statistics.median(rates[1])
+        print(f"{name}: {rates} -> {ratio:.2f}", flush=True)
+        rows.append(
+            {"what": f"{name}: two processes / one, env steps per second", "model": "", "measured": f"{ratio:.2f}"}
+        )
+    # What two processes of this machine can do at best: the same arithmetic in both at once, against one alone.
+    alone, together = (busy(count) for count in (1, 2))
+    rows.append({"what": "two cores / one, matrix products", "model": "2", "measured": f"{together / alone:.2f}"})
+    print(rows[-1])
+    with (ROOT / "data" / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(curves)
+
+
+def busy(count: int) -> float:
+    """Matrix products per second of `count` processes at once, in all."""
+    code = (
+        "import time, torch; torch.set_num_threads(1); a = torch.randn(256, 256); n = 0; end = time.time() + 3\n"
+        "while time.time() < end: torch.mm(a, a); n += 1\nprint(n)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(count)
+    ]
+    return sum(int(process.communicate()[0]) for process in processes) / 3
+
+
+def draw(curves: dict[str, list[float]]) -> None:
+    """Speed-up over the number of processes, by the model."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(8, 4.5), layout="constrained")
+    ax = fig.subplots()
+    counts = [2**k for k in range(7)]
+    ax.plot(counts, counts, color="0.7", linewidth=1)
+    ax.annotate("ideal", (8, 8), color="0.5", textcoords="offset points", xytext=(-32, 0))
+    for number, (name, speedups) in enumerate(curves.items()):
+        style = "-" if number % 2 == 0 else "--"
+        ax.plot(counts, speedups, style, color=f"C{number // 2}", marker=".", label=name)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xticks(counts, [str(c) for c in counts])
+    ax.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["1/4", "1/2", "1", "2", "4", "8"])
+    ax.set_ylim(0.2, 10)
+    ax.set_xlabel("processes, at the same total batch")
+    ax.set_ylabel("speed-up of a gradient step, by the model")
+    ax.legend(fontsize=7, loc="lower left")
+    ax.grid(alpha=0.3)
+    fig.savefig(ROOT / "data" / "scaling.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
