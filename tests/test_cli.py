@@ -300,11 +300,11 @@ def test_help_and_misspelt_flags_do_not_wait_for_torch(argv: list[str], tmp_path
 
 
 TOKENS = """
-ppo dqn --env CartPole-v1 --seed --resume --cpus --no-quiet --quiet --total-steps --hidden-sizes 64 0 -1 1e9 inf nan true
---gamma --gamma= -- - --preset none auto --loss --env-kwargs {} --checkpoint-every --test-episodes --data-dir
-""".split()
+ppo dqn --env CartPole-v1 --seed --resume --cpus --no-quiet --quiet --total-steps --hidden-sizes 64 0 -1 1e9 inf nan
+true --gamma --gamma= -- - --preset none auto --loss --env-kwargs {} --checkpoint-every --test-episodes --data-dir
+"""
 WORDS = st.one_of(
-    st.sampled_from(TOKENS),
+    st.sampled_from(TOKENS.split()),
     st.text(max_size=8).filter(lambda text: "\0" not in text),
 )
 
