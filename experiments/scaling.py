@@ -6,8 +6,8 @@ On paper, one gradient step of N processes at a total batch of B samples takes
 
 a is what a step costs whatever the batch (seconds), b the arithmetic of one sample, n the parameters (float32: 4 n
 bytes an Allreduce), α the latency of a message and β the time for one float. The last two terms are an Allreduce by
-recursive halving and doubling: log2 N rounds, in which each rank sends and receives 2 (N-1)/N of the vector. All four are
-measured here, α and β between two processes of this machine; for a network they are assumed (25 µs, 10 Gbit/s).
+recursive halving and doubling: log2 N rounds, in which each rank sends and receives 2 (N-1)/N of the vector. All four
+are measured here, α and β between two processes of this machine; for a network they are assumed (25 µs, 10 Gbit/s).
 
 Source of the model: Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH".
 
