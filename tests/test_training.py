@@ -696,3 +696,12 @@ def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module
     seeds = [*itertools.chain(*training)]
     assert len(set(seeds)) == len(seeds) == 2 * (1 + 64 // 10)
     assert not set(seeds) & set(test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_compiled_networks_learn_the_same(algo: str, tmp_path: Path, train: Any) -> None:
+    one, other = (train(tmp_path / flag, algo, compile=flag, total_steps=256) for flag in ("False", "True"))
+    (plain, compiled) = (load_policy(run).state_dict() for run in (one, other))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, rtol=1e-3, atol=1e-4)
