@@ -68,20 +68,20 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         # Reward comes only at the top. What drives the car there is that Q starts at 0, above all that is possible, so
-        # that whatever has not been tried looks best. A high learning rate and many gradient steps at once let the
-        # values of what has been tried fall quickly.
+        # that whatever has not been tried looks best. A high learning rate, many gradient steps at once and a buffer
+        # that forgets let the values of what has been tried fall quickly.
         "MountainCar-v0": {
             "total_steps": 150_000,
             "steps_per_epoch": 5000,
             "gamma": 0.98,
-            "buffer_size": 50_000,
+            "buffer_size": 10_000,
             "batch_size": 128,
             "update_every": 16,
             "gradient_steps": 8,
             "target_every": 600,
             "epsilon_end": 0.07,
             "loss": "huber",
-            "q_lr": 2e-3,
+            "q_lr": 4e-3,
             "lr_schedule": "linear",
             "hidden_sizes": (256, 256),
         },
