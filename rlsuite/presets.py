@@ -68,13 +68,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         # Reward comes only at the top. What drives the car there is that Q starts at 0, above all that is possible, so
-        # that whatever has not been tried looks best. A high learning rate, many gradient steps at once and a buffer
-        # that forgets let the values of what has been tried fall quickly.
+        # that whatever has not been tried looks best. A high learning rate and many gradient steps at once let the
+        # values of what has been tried fall quickly.
         "MountainCar-v0": {
             "total_steps": 150_000,
             "steps_per_epoch": 5000,
             "gamma": 0.98,
-            "buffer_size": 10_000,
+            "buffer_size": 50_000,
             "batch_size": 128,
             "update_every": 16,
             "gradient_steps": 8,
