@@ -147,6 +147,15 @@ def test_checkpoints_can_be_rarer_than_epochs_and_an_interrupt_still_saves_the_l
     assert_same(run, whole)
 
 
+@pytest.mark.parametrize("every", [2, 100])
+def test_an_interrupt_in_mid_epoch_saves_what_the_epoch_before_had(tmp_path, monkeypatch, train, every):
+    how = {"buffer_size": 130, "num_envs": 1}  # of which half has been overwritten since
+    whole = train(tmp_path / "whole", "dqn", **FOUR_EPOCHS, **how)
+    run = interrupted(monkeypatch, tmp_path / "cut", "dqn", 3, checkpoint_every=every, **how)
+    assert resume(run) == 0
+    assert_same(run, whole)
+
+
 def test_no_checkpoints_if_none_are_wanted(tmp_path, train):
     run = train(tmp_path, "ppo", checkpoint_every=0)
     assert not (run / "checkpoint").exists()

@@ -72,6 +72,9 @@ class Checkpoint:
         self.kept: list[tuple[int, int]] = []
         """checkpoints on disk: the epoch, and how many of the oldest transitions it does not need"""
         self.pending: dict[Path, bytes] = {}
+        """files of the last whole epoch that are not on disk yet"""
+        self.oldest = 0
+        """transitions that the state in `pending` does not need"""
         self.epoch = 0
         """epochs finished"""
         if logger.resume:
@@ -92,15 +95,16 @@ class Checkpoint:
         with _signals_wait():
             save_epoch(self.run_dir, epoch, last_epoch, self.envs.total_steps, self.ac, obs, episodes)
             self.epoch = epoch
-            self._collect()
-            if self.logger.checkpoint_every and (epoch % self.logger.checkpoint_every == 0 or epoch == last_epoch):
+            every = self.logger.checkpoint_every
+            if every:
+                self._collect()
+            if every and (epoch % every == 0 or epoch == last_epoch):
                 self._write()
 
     def close(self) -> None:
         """Write the state after the last whole epoch, if it is not on disk yet; a disk that is full can't be helped."""
-        if self.logger.checkpoint_every:
-            with _signals_wait(), suppress(OSError):
-                self._write(together=False)
+        with _signals_wait(), suppress(OSError):
+            self._write(together=False)
 
     def _collect(self) -> None:
         """Copy the state as it is now into the bytes of files, which `_write` puts on the disk."""
@@ -110,7 +114,8 @@ class Checkpoint:
             last = self.segments[-1][1] if self.segments else 0
             self.segments.append((self.epoch, self.replay.stored))
             self.pending[self._path("replay", self.epoch)] = encode(self.replay.stored_since(last), {})
-        needed = self._segments_since(self._oldest())
+        self.oldest = self._oldest()
+        needed = self._segments_since(self.oldest)
         arrays: Arrays = {}
         facts: dict[str, State] = {}
         for name, part in self.parts.items():
@@ -132,7 +137,7 @@ class Checkpoint:
         if mpi.size > 1 and not together:
             return
         mpi.gather_objects(None)  # only when all ranks have theirs is this checkpoint whole and may older ones go
-        self.kept = [*self.kept[-1:], (self.epoch, self._oldest())]
+        self.kept = [*self.kept[-1:], (self.epoch, self.oldest)]
         self.segments = self._segments_since(self.kept[0][1])
         names = {self._path("epoch", k).name for k, _ in self.kept} | {
             self._path("replay", k).name for k, _ in self.segments
@@ -169,7 +174,8 @@ class Checkpoint:
                 problem = f"{error}"
             problem = next((p for p in mpi.gather_objects(problem) if p), "")
             if problem:
-                print(f"rlsuite: {problem}; looking for an older checkpoint", file=sys.stderr)
+                if mpi.rank == 0:
+                    print(f"rlsuite: {problem}; looking for an older checkpoint", file=sys.stderr)
                 continue
             self._load(arrays, facts, segments)
             return
