@@ -233,7 +233,7 @@ def run(argv: Sequence[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was interrupted, or beyond its end, exactly as if it had never stopped."""
+    """Go on with a run that was interrupted, exactly as if it had never stopped, or go beyond its end."""
 
     resume: str  # the run directory
     total_steps: int = 0  # a new budget in env steps, above the old one; 0 keeps that
@@ -307,8 +307,7 @@ def saved_settings(saved: dict[str, Any], settings_class: type[Any]) -> Any:
             fits = isinstance(value, list) and all(type(item) is int for item in value)
             value = tuple(value) if fits else value
         elif kind is float:
-            fits = type(value) in (int, float)
-            value = float(value) if fits and abs(value) < 1e300 else value
+            fits = type(value) is float or (type(value) is int and abs(value) < 10**300)
         else:
             fits = type(value) is (kind if isinstance(kind, type) else str)
         if not fits:
@@ -333,7 +332,13 @@ def relaunch(argv: Sequence[str], cpus: list[str]) -> int:
     rest = list(argv)
     at = next(i for i, word in enumerate(rest) if word.startswith("--cpus"))
     del rest[at : at + (1 if "=" in rest[at] else 2)]
-    return subprocess.run([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest], check=False).returncode
+    job = subprocess.Popen([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest])
+    while True:
+        try:
+            return job.wait()
+        except KeyboardInterrupt as interrupt:  # the processes save and end; Ctrl-C has reached them already
+            if isinstance(interrupt, Terminated):
+                job.terminate()
 
 
 def train_all(algo: str, runs: list[tuple[str, Any]], command: str, resumed: Path | None = None) -> int:
@@ -381,8 +386,10 @@ def train_all(algo: str, runs: list[tuple[str, Any]], command: str, resumed: Pat
             if mpi.rank == 0:
                 finish(ac, config, launch, logger)
         except (NonFiniteError, EnvError) as error:
-            print(f"rlsuite: {error}{kept(logger)}", file=sys.stderr)
+            print(f"rlsuite: {error}{last_policy(logger)}", file=sys.stderr)
             code = 3
+            if mpi.size > 1:  # the other ranks are still in this run
+                return code
             continue
         except KeyboardInterrupt as interrupt:
             if mpi.rank == 0:
@@ -398,6 +405,11 @@ def kept(logger: Any) -> str:
     if logger.run_dir and any((logger.run_dir / "checkpoint").glob("epoch_*")):
         cpus = f" --cpus {mpi.size}" if mpi.size > 1 else ""
         return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(logger.run_dir))}{cpus}"
+    return last_policy(logger)
+
+
+def last_policy(logger: Any) -> str:
+    """Where the policy of the last whole epoch is, as the end of a sentence; "" if there is none."""
     if logger.run_dir and (logger.run_dir / "policy.safetensors").exists():
         return f"; the policy of the last good epoch is in {logger.run_dir}"
     return ""

@@ -419,7 +419,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config a list": (lambda run: (run / "config.json").write_text("[]"), "config.json holds a JSON list"),
     "config empty": (lambda run: (run / "config.json").write_text("{}"), "env"),
     "config missing": (lambda run: (run / "config.json").unlink(), "env"),
-    "other sizes": (lambda run: edit(run, hidden_sizes=[32, 32]), "does not fit its config.json.*size mismatch"),
+    "other sizes": (
+        lambda run: edit(run, hidden_sizes=[32, 32]),
+        "does not fit its config.json.*pi.logits.0.bias.*64.*expected.*32",
+    ),
     "fewer layers": (lambda run: edit(run, hidden_sizes=[64]), "does not fit its config.json"),
     "sizes of text": (lambda run: edit(run, hidden_sizes="abc"), "does not fit its config.json"),
     "sizes null": (lambda run: edit(run, hidden_sizes=None), "does not fit its config.json"),

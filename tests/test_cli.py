@@ -260,7 +260,7 @@ def test_an_interrupted_training_keeps_what_it_has(
     assert code == 130
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
     assert (run / "policy.safetensors").exists()
-    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; the policy of the last good epoch is in {run}"
+    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; go on with: python -m rlsuite.run --resume {run}"
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

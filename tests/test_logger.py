@@ -38,7 +38,7 @@ def test_columns_must_not_change_within_a_run(tmp_path):
     logger = Logger(data_dir=tmp_path, quiet=True)
     logger.start("ppo", CONFIG, ActorCritic)
     logger.log_epoch({"Epoch": 1, "TotalEnvInteracts": 1})
-    with pytest.raises(AssertionError, match="KL"):
+    with pytest.raises(UserError, match="KL"):
         logger.log_epoch({"Epoch": 2, "TotalEnvInteracts": 2, "KL": 0.0})
     logger.close()
 

@@ -22,7 +22,7 @@ from rlsuite.common.checks import UserError
 from rlsuite.common.logger import Logger, lock
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.common.resume import Checkpoint, decode, encode
-from rlsuite.common.runs import find_runs
+from rlsuite.common.runs import find_runs, group_by_settings
 from rlsuite.run import main
 
 FOUR_EPOCHS = {"total_steps": 512, "steps_per_epoch": 128}
@@ -168,6 +168,44 @@ def test_two_checkpoints_are_kept_and_only_the_transitions_that_they_need(tmp_pa
         *(f"epoch_{k:06d}_rank_0.safetensors" for k in (9, 10)),
         *(f"replay_{k:06d}_rank_0.safetensors" for k in (8, 9, 10)),
     ]
+
+
+def test_a_run_without_checkpoints_is_not_begun_anew(tmp_path, train, capsys):
+    run = train(tmp_path, "ppo", checkpoint_every=0)
+    assert "no checkpoint" in said_by(capsys, run)
+
+
+def test_a_resumed_run_stays_in_its_group(tmp_path, train):
+    for seed in (0, 1):
+        run = train(tmp_path, "ppo", seed=seed)
+    assert resume(run) == 0
+    assert len(group_by_settings(find_runs([tmp_path]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("log", "bytes"), 10.5), (("log", "bytes"), float("inf")), (("log", "seconds"), "1.5"), (("log", "crc"), "x"),
+        (("log", "steps"), None), (("ranks",), float("inf")), (("segments",), [[1, float("inf")]]), (("epoch",), "x"),
+        (("parts", "envs", "total_steps"), 511), (("parts", "envs", "ep_seed"), [-1, 0]),
+        (("parts", "envs", "ep_start"), [10**9, 0]), (("parts", "random", "python"), [3, [1, 2], None]),
+        (("parts", "pi_opt", "steps"), "x"), (("parts",), {}),
+    ],
+)  # fmt: skip
+def test_a_forged_checkpoint_is_one_line(tmp_path, train, capsys, where, value):
+    run = train(tmp_path, "ppo")
+    for path in (run / "checkpoint").iterdir():
+        arrays, facts = decode(path)
+        inner = facts
+        for key in where[:-1]:
+            inner = inner[key]
+        inner[where[-1]] = value
+        path.write_bytes(encode(arrays, facts))
+    capsys.readouterr()
+    assert resume(run) in (0, 2)
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "rlsuite: " in err
 
 
 def newest(run: Path, kind: str = "epoch") -> Path:

@@ -138,7 +138,7 @@ def load_episode(run_dir: Path, epoch: int, which: str) -> Episode:
     try:
         about = json.loads(metadata["episodes"])[which]
         return Episode(int(about["seed"]), arrays[which], float(about["return"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} holds no {which} episode") from error
 
 

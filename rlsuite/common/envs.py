@@ -300,11 +300,13 @@ class Envs:
             if state[name].shape != own.shape or state[name].dtype != own.dtype:
                 raise ValueError(f"{name} is {state[name].dtype} {state[name].shape}, not {own.dtype} {own.shape}")
             setattr(self, name, state[name].copy())
+        self.total_steps = int(state["total_steps"])
         self.ep_seed, self.ep_start = [int(x) for x in state["ep_seed"]], [int(x) for x in state["ep_start"]]
+        if self.total_steps % self.together or self.total_steps < 0 or min(self.ep_index) < 0 or min(self.ep_seed) < 0:
+            raise ValueError(f"{self.total_steps} env steps, episodes {self.ep_index}, seeds {self.ep_seed}")
         if len(self.ep_seed) != num_envs or len(self.ep_start) != num_envs or min(self.ep_start) < 0:
             raise ValueError(f"{len(self.ep_seed)} episodes for {num_envs} environments")
         self.actions = list(state["actions"])
-        self.total_steps = int(state["total_steps"])
         for n in range(num_envs):
             problem = self._play_on(n)
             if problem:

@@ -92,7 +92,7 @@ def export_onnx(ac: Policy, path: Path) -> float:
 
 
 def typical_observations(ac: Policy, count: int) -> Any:
-    """Observations (count, *obs_shape) of the kind that the policy's normaliser has seen, in the dtype of the space."""
+    """Observations (count, *obs_shape) of the kind that the policy's normaliser has seen, as the encoder takes them."""
     space, rng = ac.obs_space, np.random.default_rng(0)
     if isinstance(space, spaces.Discrete):
         return rng.integers(space.start, space.start + space.n, count)

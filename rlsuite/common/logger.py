@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import stat
 import subprocess
 import sys
 import time
@@ -104,7 +105,13 @@ class Logger:
         settings = {"algo": algo, "exp_name": self.exp_name, **chosen, "note": self.note}
         self._settings = json.dumps({**chosen, "algo": algo, "total_steps": None}, default=str)
         about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
-        about |= {"command": self.command, "ranks": mpi.size, "versions": _versions(), "git_commit": _git_commit()}
+        about |= {
+            "checkpoint_every": self.checkpoint_every,
+            "command": self.command,
+            "ranks": mpi.size,
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+        }
         try:
             if self.resume:
                 self.run_dir = self.resume
@@ -119,8 +126,8 @@ class Logger:
                 self._write_config()
                 self._file = (self.run_dir / "progress.txt").open("wb")
         except OSError as error:
-            where = error.filename or self.data_dir
-            raise UserError(f"can't write to {where} ({error.strerror}); choose another --data-dir") from error
+            where, hint = error.filename or self.data_dir, "" if self.resume else "; choose another --data-dir"
+            raise UserError(f"can't write to {where} ({error.strerror}){hint}") from error
         mpi.gather_objects(str(self.run_dir))
         if self.tensorboard:
             self._events = SummaryWriter(self.run_dir)
@@ -154,7 +161,10 @@ class Logger:
         if not self.columns:
             self.columns = list(row)
             self._write("\t".join(self.columns) + "\n")
-        assert list(row) == self.columns, f"columns changed: {sorted(set(row) ^ set(self.columns))}"
+        if list(row) != self.columns:  # of a resumed run, those of the version that began it
+            raise UserError(
+                f"{self.run_dir} has other columns than this version: {sorted(set(row) ^ set(self.columns))}"
+            )
         self._write("\t".join(_cell(value) for value in row.values()) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -199,14 +209,14 @@ class Logger:
             return
         assert self.run_dir is not None
         path = self.run_dir / "progress.txt"
+        numbers = [state.get(name) for name in ("bytes", "crc", "steps")]
+        if not all(type(n) is int and 0 <= n < 2**62 for n in numbers) or type(state.get("seconds")) is not float:
+            raise UserError(f"the checkpoint of {self.run_dir} does not say how far progress.txt was")
         try:
-            written = path.read_bytes()[: int(state["bytes"])]
-            damaged = len(written) != int(state["bytes"]) or zlib.crc32(written) != int(state["crc"])
-            float(state["seconds"]), int(state["steps"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the checkpoint of {self.run_dir} does not say how far progress.txt was") from error
+            written = path.read_bytes()[: state["bytes"]]
         except OSError as error:
             raise UserError(f"{path} can't be read: {error.strerror}") from error
+        damaged = len(written) != state["bytes"] or zlib.crc32(written) != state["crc"]
         if damaged:
             raise UserError(f"{path} is damaged: it does not begin with the epochs that the checkpoint has seen")
 
@@ -214,6 +224,25 @@ class Logger:
         """Raise UserError if the settings are not those with which `state_dict` gave this state."""
         if mpi.rank == 0 and state.get("settings") != self._settings:
             raise UserError(f"{self.run_dir}/config.json has other settings than the checkpoint was made with")
+
+    def begin_anew(self) -> None:
+        """Write progress.txt from its beginning, for a run that was stopped in its first epoch.
+
+        Raises:
+            UserError: it has epochs already, which would be lost; only its first may lack a checkpoint.
+        """
+        if mpi.rank > 0:
+            return
+        assert self.run_dir is not None
+        path = self.run_dir / "progress.txt"
+        every = self._config.get("checkpoint_every")
+        epochs = path.read_bytes().count(b"\n") - 1 if path.exists() else 0
+        if epochs > (every if type(every) is int else 0):
+            raise UserError(f"{self.run_dir} has {epochs} epochs but no checkpoint of them, so it can't be resumed")
+        saved = {name: self._config.get(name) for name in json.loads(self._settings)} | {"total_steps": None}
+        if saved != json.loads(self._settings):
+            raise UserError(f"{self.run_dir}/config.json has other settings than those given")
+        self.continue_log(None, 0, [])
 
     def continue_log(self, state: Mapping[str, Any] | None, epoch: int, warnings: Sequence[str]) -> None:
         """Cut progress.txt back to a checkpoint and write on from there; note it in config.json.
@@ -233,15 +262,15 @@ class Logger:
             if state:
                 self._bytes, self._crc, self._epoch_steps = state["bytes"], state["crc"], state["steps"]
                 self._start_time = self._epoch_time - state["seconds"]
-                self.columns = self._file.readline().decode().rstrip("\n").split("\t")
+                self.columns = self._file.readline().decode(errors="replace").rstrip("\n").split("\t")
             self._file.truncate(self._bytes)
             self._file.seek(self._bytes)
-            resumed = self._config.get("resumed")
-            entry = {"after_epoch": epoch, "time": datetime.now().isoformat(" ", "seconds"), "warnings": warnings}
             (self.run_dir / "result.json").unlink(missing_ok=True)  # of the policy before
             versions, warnings = self._config.get("versions"), list(warnings)
             if versions != _versions():
                 warnings.append(f"this run was made with {versions}, and here are {_versions()}: results may differ")
+            entry = {"after_epoch": epoch, "time": datetime.now().isoformat(" ", "seconds"), "warnings": warnings}
+            resumed = self._config.get("resumed")
             self._config["resumed"] = [*(resumed if isinstance(resumed, list) else []), entry]
             self._write_config()
         except OSError as error:
@@ -286,14 +315,18 @@ def lock(run_dir: Path) -> int | None:
     except BlockingIOError as error:
         os.close(descriptor)
         raise UserError(f"{run_dir} is being trained by another process; wait for it to end, or stop it") from error
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
     return descriptor
 
 
 def refuse_links(run_dir: Path) -> None:
-    """Raise UserError for a link in a run directory: writing through it would change a file somewhere else."""
+    """Raise UserError for anything in a run directory through which writing would change or wait for something else."""
     for path in run_dir.rglob("*"):
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, which no run makes; replace it by what it points to")
+        about = path.lstat()
+        if not (stat.S_ISDIR(about.st_mode) or (stat.S_ISREG(about.st_mode) and about.st_nlink == 1)):
+            raise UserError(f"{path} is a link or no plain file, which no run makes; replace it by a copy")
 
 
 class _LiveTable:

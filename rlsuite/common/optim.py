@@ -28,7 +28,10 @@ def set_up_torch(device: str, threads: int) -> torch.device:
         device = next(kind for kind, there in available.items() if there)
     if not available.get(device.split(":")[0], False):
         raise UserError(f"--device {device} is not available on this machine; use --device cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"--device {device} is no device; use cpu, cuda or mps") from error
 
 
 def adam(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> None:
@@ -174,6 +177,8 @@ class FlatOptimizer:
             ValueError: they belong to another number of parameters.
         """
         arrays = {name: value for name, value in state.items() if name != "steps"}
+        if arrays and arrays.keys() not in ({"m", "v", "k"}, {"v", "k"}):
+            raise ValueError(f"the optimiser's state is {sorted(arrays)}")
         for name, array in arrays.items():
             wanted = () if name == "k" else self.flat.shape
             if array.shape != wanted or array.dtype != np.float32:

@@ -32,7 +32,7 @@ from torch import nn
 
 from rlsuite.common import mpi
 from rlsuite.common.checkpoint import load_weights, policy_arrays, read_safetensors, save_epoch, write_atomically
-from rlsuite.common.checks import UserError
+from rlsuite.common.checks import EnvError, UserError
 from rlsuite.common.envs import Envs, Episode
 from rlsuite.common.logger import Logger
 from rlsuite.common.replay import ReplayBuffer
@@ -78,7 +78,11 @@ class Checkpoint:
         self.epoch = 0
         """epochs finished"""
         if logger.resume:
-            self._restore()
+            try:
+                self._restore()
+            except BaseException:
+                logger.close()
+                raise
 
     def save(self, epoch: int, last_epoch: int, obs: NDArray[Any], episodes: dict[str, Episode]) -> None:
         """Save the policy, the epoch's episodes and, at six epochs of the run, a snapshot; then the whole state.
@@ -108,14 +112,14 @@ class Checkpoint:
 
     def _collect(self) -> None:
         """Copy the state as it is now into the bytes of files, which `_write` puts on the disk."""
-        # Of earlier epochs that were not written only the transitions are still wanted.
-        self.pending = {path: data for path, data in self.pending.items() if path.name.startswith("replay")}
         if self.replay is not None:
             last = self.segments[-1][1] if self.segments else 0
             self.segments.append((self.epoch, self.replay.stored))
             self.pending[self._path("replay", self.epoch)] = encode(self.replay.stored_since(last), {})
         self.oldest = self._oldest()
         needed = self._segments_since(self.oldest)
+        names = {self._path("replay", k) for k, _ in needed}
+        self.pending = {path: data for path, data in self.pending.items() if path in names}
         arrays: Arrays = {}
         facts: dict[str, State] = {}
         for name, part in self.parts.items():
@@ -129,7 +133,7 @@ class Checkpoint:
         """Put the collected state on the disk; `together` with the other ranks, which after an error may not follow."""
         if not self.pending:
             return
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)  # each host may have a disk of its own
         for path, data in self.pending.items():  # transitions first: the state needs them
             write_atomically(path, data)
         sync_directory(self.folder)
@@ -163,7 +167,7 @@ class Checkpoint:
         found = [match for name in names if (match := re.fullmatch(r"epoch_(\d+)_rank_(\d+)\.safetensors", name))]
         epochs = sorted({int(match[1]) for match in found}, reverse=True)
         if not mpi.gather_objects(epochs)[0]:
-            self.logger.continue_log(None, 0, [])
+            self.logger.begin_anew()
             self.logger.say("no epoch was finished: this run starts from its beginning")
             return
         for epoch in mpi.gather_objects(epochs)[0]:
@@ -188,17 +192,19 @@ class Checkpoint:
         try:
             ranks, log = int(facts["ranks"]), dict(facts["log"])
             segments = [(int(k), int(stop)) for k, stop in facts["segments"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is damaged: {error!r}") from error
-        if ranks != mpi.size:
-            raise UserError(
-                f"{path} was made by {ranks} processes, and here are {mpi.size}; resume with --cpus {ranks}"
-            )
-        self.logger.check_log(log)
+        if ranks == mpi.size:
+            self.logger.check_log(log)
         return arrays, {**facts, "segments": segments}, [decode(self._path("replay", k))[0] for k, _ in segments]
 
     def _load(self, arrays: Arrays, facts: dict[str, Any], segments: list[Arrays]) -> None:
         """Put all parts into the state that was read."""
+        if facts["ranks"] != mpi.size:
+            raise UserError(
+                f"{self.run_dir} was trained by {facts['ranks']} processes, and here are {mpi.size}; "
+                f"resume with --cpus {facts['ranks']}"
+            )
         self.logger.check_settings(facts["log"])
         try:
             for name, part in self.parts.items():
@@ -207,6 +213,8 @@ class Checkpoint:
             if self.replay is not None:
                 self.replay.load(segments)
             self.epoch = int(facts["epoch"])
+        except EnvError:
+            raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint in {self.folder} does not fit the run's config.json: {reason}") from error

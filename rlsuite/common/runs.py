@@ -22,7 +22,8 @@ Columns = dict[str, NDArray[np.float64]]
 # What tells two repetitions of one experiment apart. The last row is what Spinning Up writes.
 # fmt: off
 PER_RUN_FIELDS = {
-    "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "data_dir", "run_dir",
+    "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "resumed", "checkpoint_every",
+    "data_dir", "run_dir",
     "timestamp", "started", "finished", "date", "time", "hostname",
     "logger", "logger_kwargs", "output_dir",
 }
