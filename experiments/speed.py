@@ -76,63 +76,69 @@ def sb3_on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) 
 # Widths are those of one network. PPO passes each sample through two of them: `passes` times with gradients, and once
 # more without, besides acting.
 CARTPOLE, CHEETAH, CHEETAH_Q = (4, 64, 64, 1), (17, 64, 64, 3), (20, 256, 256, 3)
-DDPG_OURS = {"start_steps": 300, "update_after": 300, "num_test_episodes": 0, "hidden_sizes": (256, 256)}
-DDPG_SB3 = {"learning_starts": 300, "train_freq": 1, "gradient_steps": 1, "tau": 0.005, "learning_rate": 1e-3}
-DQN_SB3 = {"learning_starts": 1000, "exploration_fraction": 0.1}
+DDPG_OURS: dict[str, Any] = {
+    "start_steps": 100,
+    "update_after": 100,
+    "num_test_episodes": 0,
+    "hidden_sizes": (256, 256),
+}
+DDPG_SB3 = {"learning_starts": 100, "train_freq": 1, "gradient_steps": 1, "tau": 0.005, "learning_rate": 1e-3}
+DQN_OURS: dict[str, Any] = {"start_steps": 500, "update_after": 500, "epsilon_share": 0.1, "buffer_size": 1_000_000}
+DQN_OURS |= {"target_every": 10_000, "num_test_episodes": 0}
+DQN_SB3 = {"learning_starts": 500, "exploration_fraction": 0.1}
 ROWS = [
     Row(
         "PPO CartPole, 8 envs x 32, batch 256, 20 passes",
-        "ppo", "CartPole-v1", 51_200,
+        "ppo", "CartPole-v1", 25_600,
         on_policy(8, 32, 256, 20, gamma=0.98, lam=0.8),
         sb3_on_policy(8, 32, 256, 20, gamma=0.98, gae_lambda=0.8),
         40, 3, CARTPOLE, None, 7100,
     ),
     Row(
         "PPO CartPole, 4 envs x 128, 4 x 4 minibatches",
-        "ppo", "CartPole-v1", 51_200,
+        "ppo", "CartPole-v1", 25_600,
         on_policy(4, 128, 128, 4),
         sb3_on_policy(4, 128, 128, 4),
         8, 3, CARTPOLE, ("CleanRL", 8650),
     ),
     Row(
         "PPO CartPole, 4000 steps, 80 + 80 full-batch steps",
-        "ppo", "CartPole-v1", 16_000,
+        "ppo", "CartPole-v1", 8000,
         on_policy(1, 4000, 4000, 80),
         sb3_on_policy(1, 4000, 4000, 80),
         160, 3, CARTPOLE, ("Spinning Up", 3470),
     ),
     Row(
         "VPG CartPole, 4000 steps, 1 + 80 steps",
-        "vpg", "CartPole-v1", 24_000,
+        "vpg", "CartPole-v1", 12_000,
         {"num_envs": 1, "rollout_len": 4000, "train_v_iters": 80},
         None,
         81, 3, CARTPOLE, ("Spinning Up", 4080),
     ),
     Row(
         "A2C CartPole, 8 envs x 5",
-        "a2c", "CartPole-v1", 60_000,
+        "a2c", "CartPole-v1", 30_000,
         {"num_envs": 8, "rollout_len": 5},
         {"num_envs": 8, "n_steps": 5},
         2, 3, CARTPOLE, None, 15_900,
     ),
     Row(
         "DQN CartPole, batch 128, train every 10, net 120-84",
-        "dqn", "CartPole-v1", 30_000,
-        {"batch_size": 128, "update_every": 10, "hidden_sizes": (120, 84), "num_test_episodes": 0},
+        "dqn", "CartPole-v1", 20_000,
+        {**DQN_OURS, "batch_size": 128, "update_every": 10, "hidden_sizes": (120, 84)},
         {**DQN_SB3, "batch_size": 128, "train_freq": 10, "net_arch": [120, 84]},
         12.8, 13.8, (4, 120, 84, 2), ("CleanRL", 8380),
     ),
     Row(
         "DQN CartPole, default of SB3",
-        "dqn", "CartPole-v1", 16_000,
-        {"batch_size": 32, "update_every": 4, "hidden_sizes": (64, 64), "buffer_size": 1_000_000, "q_lr": 1e-4,
-         "target_every": 10_000, "epsilon_share": 0.1, "num_test_episodes": 0},
+        "dqn", "CartPole-v1", 10_000,
+        {**DQN_OURS, "batch_size": 32, "update_every": 4, "hidden_sizes": (64, 64)},
         {**DQN_SB3, "batch_size": 32, "train_freq": 4},
         8, 9, (4, 64, 64, 2), None, 3500,
     ),
     Row(
         "DDPG Pendulum, batch 256, net 256 x 2, 1 update/step",
-        "ddpg", "Pendulum-v1", 2500,
+        "ddpg", "Pendulum-v1", 2000,
         {**DDPG_OURS, "batch_size": 256},
         {**DDPG_SB3, "batch_size": 256, "net_arch": [256, 256]},
         # Per sample and update: the critic once with gradients, the policy once, the critic once with gradients only
@@ -141,14 +147,14 @@ ROWS = [
     ),
     Row(
         "DDPG HalfCheetah, batch 100, net 256 x 2",
-        "ddpg", "HalfCheetah-v5", 2500,
+        "ddpg", "HalfCheetah-v5", 2000,
         {**DDPG_OURS, "batch_size": 100},
         {**DDPG_SB3, "batch_size": 100, "net_arch": [256, 256]},
         100 * (2 + 2 / 3), 100 * 2 + 2, CHEETAH_Q, ("Spinning Up", 403),
     ),
     Row(
         "PPO HalfCheetah, 1 env x 2048, 32 minibatches x 10",
-        "ppo", "HalfCheetah-v5", 8192,
+        "ppo", "HalfCheetah-v5", 4096,
         on_policy(1, 2048, 64, 10, normalize_obs=True, scale_reward=True),
         sb3_on_policy(1, 2048, 64, 10, normalize=True),
         20, 3, CHEETAH, ("CleanRL", 1980),

@@ -179,7 +179,7 @@ def explore(
     ac: QNetwork, obs: NDArray[Any], epsilon: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """ε-greedy actions (N,) for observations (N, *obs_shape), and Q(s, a) (N,) of those taken."""
-    q = ac.q(ac.encode(to_tensor(obs, next(ac.parameters()).device))).cpu().numpy()
+    q = ac.q(ac.encode(to_tensor(obs, ac.encode.mean.device))).cpu().numpy()
     act = q.argmax(1)
     # A random action may be the greedy one too, which is therefore taken with probability 1 - ε + ε/n.
     random = rng.random(len(q)) < epsilon

@@ -19,6 +19,27 @@ from rlsuite.common.normalize import ObsEncoder
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
+class Layers(nn.Sequential):
+    """`nn.Sequential` of linear layers with one activation between them, in one call.
+
+    With networks this small, calling a module takes longer than what it computes.
+    """
+
+    def __init__(self, *layers: nn.Module, activation: str) -> None:
+        """The activations are among the layers, and called "tanh" or "relu"."""
+        super().__init__(*layers)
+        self.activation = torch.tanh if activation == "tanh" else torch.relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (B, n) for inputs (B, F)."""
+        linear: list[Any] = list(self)[::2]
+        *hidden, last = linear
+        for layer in hidden:
+            x = self.activation(nn.functional.linear(x, layer.weight, layer.bias))
+        y: Tensor = nn.functional.linear(x, last.weight, last.bias)
+        return y
+
+
 def mlp(
     sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0, orthogonal: bool = True
 ) -> nn.Sequential:
@@ -38,7 +59,7 @@ def mlp(
             nn.init.orthogonal_(layer.weight, gain=out_gain if last else 2**0.5)
             nn.init.zeros_(layer.bias)
         layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers)
+    return Layers(*layers, activation=activation)
 
 
 class CategoricalPolicy(nn.Module):
