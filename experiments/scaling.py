@@ -46,9 +46,9 @@ NETWORKS = {  # widths, activation, total batch
     "DDPG HalfCheetah critic, 256 x 256, batch 1024": ((23, 256, 256, 1), "relu", 1024),
 }
 SHARED = ["--preset", "none", "--env", "HalfCheetah-v5", "--test-episodes", "0", "--quiet", "--checkpoint-every", "0"]
-DDPG = ["ddpg", *SHARED, "--start-steps", "500", "--update-after", "500", "--num-test-episodes", "0"]
-DDPG += ["--steps-per-epoch", "500", "--total-steps", "2500", "--batch-size"]
-PPO = ["ppo", *SHARED, "--rollout-len", "1024", "--steps-per-epoch", "2048", "--total-steps", "10240"]
+DDPG = ["ddpg", *SHARED, "--start-steps", "100", "--update-after", "100", "--num-test-episodes", "0"]
+DDPG += ["--steps-per-epoch", "300", "--total-steps", "1200", "--batch-size"]
+PPO = ["ppo", *SHARED, "--rollout-len", "1024", "--steps-per-epoch", "2048", "--total-steps", "6144"]
 PPO += ["--minibatch-size", "256", "--train-iters", "10", "--num-envs"]
 TRAININGS = {  # command lines for one process and for two, at the same total batch and data
     "PPO, 2048 samples, minibatches of 256": ([*PPO, "2"], [*PPO, "1"]),
