@@ -196,7 +196,7 @@ def draw(curves: dict[str, list[float]]) -> None:
     ax.set_ylim(0.2, 10)
     ax.set_xlabel("processes, at the same total batch")
     ax.set_ylabel("speed-up of a gradient step, by the model")
-    ax.legend(fontsize=7, loc="lower left")
+    ax.legend(fontsize=7, loc="lower left", handlelength=4)
     ax.grid(alpha=0.3)
     fig.savefig(ROOT / "data" / "scaling.png", dpi=130)
 
