@@ -132,10 +132,13 @@ def without_times(run: Path) -> list[list[str]]:
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """Everything in the run's safetensors files, arrays as bytes."""
+    """Everything in the run's safetensors files, arrays as bytes; of checkpoints without the clock."""
     found = {}
     for path in run.rglob("*.safetensors"):
         arrays, metadata = read_safetensors(path)
+        if path.parent.name == "checkpoint":
+            facts = json.loads(metadata["facts"])
+            metadata = {"facts": json.dumps({name: fact for name, fact in facts.items() if name != "log"})}
         found[str(path.relative_to(run))] = {name: array.tobytes() for name, array in arrays.items()} | metadata
     return found
 
