@@ -169,7 +169,10 @@ def test_discounted_returns_at_both_ends_at_once_is_a_termination():
 def fill(buf, rng, steps, truncations=(), terminations=(), obs_space=OBS):
     """Store random steps; returns the final observations by (t, n) and the observation after the last step."""
     num_envs = buf.rew.shape[1]
-    sample = lambda: np.stack([obs_space.sample() for _ in range(num_envs)])  # noqa: E731
+
+    def sample():
+        return np.stack([obs_space.sample() for _ in range(num_envs)])
+
     obs, finals = sample(), {}
     for t in range(buf.t, buf.t + steps):
         next_obs = sample()
@@ -202,7 +205,10 @@ def test_finish_rollout_evaluates_the_data_by_the_policy_that_collected_it(act_s
 
     val = ac.value(torch.tensor(buf.obs.reshape(-1, 3))).numpy().reshape(8, 2)
     np.testing.assert_allclose(buf.val, val, atol=1e-6)
-    value = lambda obs: ac.value(torch.tensor(obs)[None]).item()  # noqa: E731
+
+    def value(obs):
+        return ac.value(torch.tensor(obs)[None]).item()
+
     for t in range(8):
         for n in range(2):
             expected = value(last_obs[n]) if t == 7 else val[t + 1, n]

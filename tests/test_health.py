@@ -30,7 +30,10 @@ def epoch(act_space, obs_space=OBS, rollouts=(20, 12), room=40, normalize=False)
         for p in ac.parameters():
             p.add_(0.3 * torch.randn_like(p))
     buf = RolloutBuffer(2 * room, 2, obs_space, act_space)
-    sample = lambda: np.array([obs_space.sample() for _ in range(2)])  # noqa: E731
+
+    def sample():
+        return np.array([obs_space.sample() for _ in range(2)])
+
     for steps in rollouts:
         for _ in range(steps):
             obs = sample()
@@ -241,7 +244,9 @@ def test_off_policy_columns_compare_q_at_collection_with_observed_returns(act_sp
     stats.keep(q=torch.tensor([1.0, 2, 6]), target=torch.tensor([1.0, 4, 4]))
     health = off_policy_health(ac, buf, last_obs, GAMMA, stats)
 
-    value = lambda obs: ac.value(torch.tensor(obs)[None]).item()  # noqa: E731
+    def value(obs):
+        return ac.value(torch.tensor(obs)[None]).item()
+
     buf.boot[:] = math.nan
     buf.boot[31] = [value(obs) for obs in last_obs]
     for place, obs in finals.items():
