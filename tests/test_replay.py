@@ -33,6 +33,11 @@ def buffer(capacity, num_envs=1, obs_space=FLOATS, act_space=BUTTONS, seed=0):
     return ReplayBuffer(capacity, num_envs, obs_space, act_space, np.random.default_rng(seed))
 
 
+def fill(buf, steps):
+    """Store random steps."""
+    return list(play(buf, steps))
+
+
 def play(buf, steps, obs_space=FLOATS, act_space=BUTTONS, ends=0.2, seed=0):
     """Store random steps; yields, after each of them, all transitions so far in the order of time.
 
@@ -105,8 +110,7 @@ def test_types_and_shapes_of_a_sample(obs_space, obs_dtype, act_space, act_dtype
 @pytest.mark.parametrize(("steps", "held"), [(10, 20), (64, 50)])
 def test_samples_are_uniform_over_all_held(steps, held):
     buf = buffer(50, 2)
-    for _ in play(buf, steps):
-        pass
+    fill(buf, steps)
     values, counts = np.unique(np.concatenate([buf.sample(500, CPU).rew for _ in range(40)]), return_counts=True)
     np.testing.assert_array_equal(values, np.sort(content(buf)[2]))
     assert len(values) == held
@@ -117,8 +121,7 @@ def test_samples_are_uniform_over_all_held(steps, held):
 def test_equal_seeds_draw_equal_batches():
     buffers = [buffer(50, 2, seed=seed) for seed in (1, 1, 2)]
     for buf in buffers:
-        for _ in play(buf, 40):
-            pass
+        fill(buf, 40)
     for _ in range(3):
         one, same, other = (buf.sample(30, CPU) for buf in buffers)
         assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
@@ -180,3 +183,22 @@ def test_a_buffer_that_does_not_fit_is_refused_with_a_size_that_does(monkeypatch
     wanted = check_memory(fitting, 4, IMAGES, BUTTONS)
     assert 0.5e6 < wanted < 1e6
     assert len(buffer(fitting, 4, IMAGES).rew) >= fitting
+
+
+def test_an_episode_that_is_broken_off_ends_before_the_next_one_begins():
+    buf = buffer(50, 2)
+    fill_without_ends = list(play(buf, 10, ends=0.0))
+    last = fill_without_ends[-1][-2:]
+    parts = [buf.stored_since(0)]
+    buf.end_episodes([1])
+    parts.append(buf.stored_since(buf.stored - 2))
+    list(play(buf, 5, ends=0.0, seed=9))
+    parts.append(buf.stored_since(20))
+    rebuilt = buffer(50, 2)
+    rebuilt.load(parts)
+    assert len(rebuilt) == len(buf) == 30
+    for replay in (buf, rebuilt):
+        slots = np.arange(18, 20)
+        np.testing.assert_array_equal(replay.end[slots], [-1, 0])
+        np.testing.assert_array_equal(replay.final[0], last[1][3])
+        assert not replay.terminated[slots].any()

@@ -187,7 +187,7 @@ def train(
 
     Raises:
         UserError: a setting, environment or space that does not fit; nothing has been created then.
-        NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
+        NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
     check_config(config)
     device = set_up_torch(config.device, config.torch_threads)
@@ -214,7 +214,6 @@ def train(
     checkpoint = Checkpoint(logger, ac, envs, pi_opt=pi_opt, v_opt=v_opt, scaler=scaler)
     obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
     epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.rollout_len)
-    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
     with closing(envs), closing(logger), closing(checkpoint):
         for epoch, rollouts in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
@@ -249,5 +248,5 @@ def train(
                 "GradSteps": pi_opt.steps + v_opt.steps,
             }
             logger.log_epoch(row)
-            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
+            checkpoint.save(epoch, buf.states(), episodes)
     return ac

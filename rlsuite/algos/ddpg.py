@@ -9,14 +9,12 @@ Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box.
 
 Key equations, in the names of the code (B transitions drawn from the replay buffer; target is a slow copy of both):
 
-    y     = rew + gamma (1 - terminated) Q_target(s', μ_target(s'))
+    y     = rew + gamma (1 - terminated) Q_target(s', μ_target(s')),  cut by the end of the task, not by a time limit
     L_q   = E[ (Q(s, a) - y)² ],  y is a constant to the gradient
     L_pi  = -E[ Q(s, μ(s)) ],     only μ is trained by it
     act   = clip( μ(s) + act_noise width z ),  z standard Gaussian, width the half width of the bounds
     z     ← noise_corr z + (1 - noise_corr²)^½ ξ,  ξ ~ N(0, 1): noise_corr = 0 is a new one for each step
     target ← polyak target + (1 - polyak) (Q, μ),  after every gradient step
-
-Only `terminated` cuts the target: an episode that a time limit has stopped would have gone on.
 
 Why noise. Without it Q would be a guess for all actions but μ's own. Noise that is new at each step cancels out, and
 hardly moves a slow system; noise_corr near 1 pushes one way for about 1/(1 - noise_corr) steps.
@@ -27,8 +25,7 @@ Pseudocode:
         take an action in each environment: uniformly at random for start_steps, μ(s) plus noise then
         store (s, a, rew, s', terminated), a as clipped to the bounds
         from update_after on, once in update_every env steps, repeat gradient_steps times:
-            draw batch_size transitions
-            one gradient step on L_q, one on L_pi; move both targets
+            draw batch_size transitions; one gradient step on L_q, one on L_pi; move both targets
 
 Differs from DQN (dqn.py): μ_target(s') stands in for the maximum over actions. Differs from TD3: one critic, no noise
 on the target's action, and the actor moves at every gradient step, not at every second.
@@ -39,10 +36,9 @@ batch normalisation, no weight decay, no small last layer of Q; uniformly random
 and actions as the critic sees them, are in half widths of the bounds, so that neither depends on the units.
 
 What to look at. ActionSaturation near 1 and a bad return: μ has run into the bounds, where tanh is flat, and hardly
-comes back; lower pi_lr, normalise the observations. Entropy is that of the noise at one step, or of uniform actions,
-and says nothing about learning; KL is half the squared number of noise widths that μ has moved in the epoch: above 10
-it jumps about. QVals above any possible return, ValueBias that grows: μ has found where Q errs, the known weakness of
-DDPG; lower the learning rates or raise polyak. Judge by AverageTestEpRet: it is without noise.
+comes back; lower pi_lr, normalise the observations. Entropy only follows the noise; KL is half the squared number of
+noise widths that μ has moved in the epoch: above 10 it jumps about. QVals above any possible return, ValueBias that
+grows: μ has found where Q errs; lower the learning rates or raise polyak. Judge by AverageTestEpRet, without noise.
 
 References:
     Lillicrap et al. 2016, "Continuous control with deep reinforcement learning": algorithm 1.
@@ -247,7 +243,7 @@ def train(
 
     Raises:
         UserError: a setting, environment or space that does not fit; nothing has been created then.
-        NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
+        NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
     check_config(config)
     device = set_up_torch(config.device, config.torch_threads)
@@ -280,7 +276,6 @@ def train(
     checkpoint = Checkpoint(logger, ac, envs, target=target, pi_opt=pi_opt, q_opt=q_opt, replay=replay, rng=rng, z=z)
     obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
     epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
-    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
     with closing(envs), closing(test_env), closing(logger), closing(checkpoint):
         for epoch, (steps,) in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
@@ -331,5 +326,5 @@ def train(
             }
             ac.encode.update(buf.states())
             logger.log_epoch(row)
-            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
+            checkpoint.save(epoch, buf.states(), episodes)
     return ac

@@ -16,8 +16,7 @@ Key equations, in the names of the code (B transitions drawn from the replay buf
     act   = argmax_a q(s, a) with probability 1 - epsilon, any action with probability epsilon
     target ← polyak target + (1 - polyak) q,  every target_every env steps; polyak = 0 copies
 
-Only `terminated` cuts the target. An episode that a time limit has stopped would have gone on, and its last state is
-worth what the states like it are worth.
+Only `terminated` cuts the target: an episode that a time limit has stopped would have gone on.
 
 The maximum is biased. max_a' of noisy estimates is on average above the maximum of the true values, because it favours
 actions whose error is high; ValueBias shows it. Double DQN chooses by q and values by target, whose errors are not
@@ -38,7 +37,7 @@ the target moves with what is being learned, and nothing bounds how far one upda
 
 Deviations from the paper: Adam instead of RMSprop; the squared loss, where the paper clips the error to ±1 (loss huber
 does; see q_loss for what that costs); gradients are scaled down to max_grad_norm; rewards are not clipped; target_every
-counts env steps, where the paper counts updates; observations come without frame stacking or convolutions.
+counts env steps, not updates; no frame stacking, no convolutions.
 
 What to look at. Entropy says nothing but ε; whether the policy still changes is in GreedyFlips: near 0 and a bad return
 mean that it has settled on the wrong thing. ActionEntropy near 0: always the same action. ValueBias that grows without
@@ -255,7 +254,7 @@ def train(
 
     Raises:
         UserError: a setting, environment or space that does not fit; nothing has been created then.
-        NonFiniteError: a NaN or infinity in an observation, reward or loss; the last epoch's policy is kept.
+        NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
     check_config(config)
     device = set_up_torch(config.device, config.torch_threads)
@@ -286,7 +285,6 @@ def train(
     checkpoint = Checkpoint(logger, ac, envs, target=target, q_opt=q_opt, replay=replay, rng=rng)
     obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
     epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
-    last_epoch = checkpoint.epoch - (-steps_left // config.steps_per_epoch)
     with closing(envs), closing(test_env), closing(logger), closing(checkpoint):
         for epoch, (steps,) in enumerate(epochs, start=checkpoint.epoch + 1):
             before = copy.deepcopy(ac)
@@ -328,5 +326,5 @@ def train(
             }
             ac.encode.update(buf.states())
             logger.log_epoch(row)
-            checkpoint.save(epoch, last_epoch, buf.states(), episodes)
+            checkpoint.save(epoch, buf.states(), episodes)
     return ac

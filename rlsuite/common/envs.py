@@ -112,7 +112,8 @@ class Envs:
         self.ep_start = [0] * num_envs
         self.total_steps = 0  # of all ranks, which step together
         self.together = num_envs * mpi.size
-        self.warnings: list[str] = []  # of environments that did not repeat themselves
+        self.restarted: list[int] = []  # environments that did not repeat themselves
+        self.warnings: list[str] = []  # a sentence about each of them
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -310,6 +311,7 @@ class Envs:
         for n in range(num_envs):
             problem = self._play_on(n)
             if problem:
+                self.restarted.append(n)
                 self.warnings.append(
                     f"environment {n} of rank {self.rank} {problem} when its episode with seed {self.ep_seed[n]} was "
                     f"played again for {self.ep_len[n]} steps: it is not deterministic; a new episode begins there"

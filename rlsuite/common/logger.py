@@ -70,6 +70,7 @@ class Logger:
         self._lock: int | None = None
         self._config: dict[str, Any] = {}
         self._settings = ""
+        self.config: Any = None
         self._bytes = self._crc = 0  # length and checksum of progress.txt
         self._live: Any = None
         self._events: Any = None
@@ -98,6 +99,7 @@ class Logger:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UserError('--tensorboard needs a missing package: pip install "rlsuite[tensorboard]"') from error
+        self.config = config
         if mpi.rank > 0:
             self.run_dir = Path(mpi.gather_objects(None)[0])
             return self.run_dir

@@ -119,13 +119,23 @@ class ReplayBuffer:
         self.end[row] = -1
         done = terminated | truncated
         if done.any():
-            self._keep_final(np.flatnonzero(done), next_obs)
+            self._keep_final(self.pos, np.flatnonzero(done), next_obs)
         self.stored += self.num_envs
         self.pos = self.stored % self.slots
         self.obs[self.pos : self.pos + self.num_envs] = next_obs
 
-    def _keep_final(self, which: NDArray[np.int64], next_obs: NDArray[Any]) -> None:
-        """Keep the last observations of the episodes that have just ended in the environments `which`."""
+    def end_episodes(self, which: Sequence[int]) -> None:
+        """End the episodes in progress of the environments `which`: what is stored next belongs to other ones.
+
+        The newest observations are kept aside, because those of the next episodes take their place.
+        """
+        row = (self.pos - self.num_envs) % self.slots
+        running = np.array([n for n in which if self.count and self.end[row + n] < 0], np.int64)
+        if len(running):
+            self._keep_final(row, running, self.obs[self.pos : self.pos + self.num_envs])
+
+    def _keep_final(self, row: int, which: NDArray[np.int64], next_obs: NDArray[Any]) -> None:
+        """Keep the last observations of the episodes that ended at a row of slots, in the environments `which`."""
         if self.held_ends + len(which) > len(self.final):
             held = np.arange(self.ends - self.held_ends, self.ends)
             larger = np.zeros((2 * (len(self.final) + len(which)), *self.final.shape[1:]), self.final.dtype)
@@ -133,7 +143,7 @@ class ReplayBuffer:
             self.final = larger
         numbers = self.ends + np.arange(len(which))
         self.final[numbers % len(self.final)] = next_obs[which]
-        self.end[self.pos + which] = numbers
+        self.end[row + which] = numbers
         self.ends += len(which)
         self.held_ends += len(which)
 
@@ -173,7 +183,7 @@ class ReplayBuffer:
                 getattr(self, name)[rows] = part[name]
             self.obs[np.arange(first, first + n + self.num_envs) % self.slots] = part["obs"]
             final.update(zip(map(int, part["end"][part["end"] >= 0]), part["final"], strict=True))
-            self.count = min(self.count + n if self.stored else n, self.slots - self.num_envs)
+            self.count = min(self.count + first + n - self.stored if self.stored else n, self.slots - self.num_envs)
             self.stored = first + n
         self.pos = self.stored % self.slots
         end = self.end[np.arange(self.stored - self.count, self.stored) % self.slots]

@@ -83,13 +83,14 @@ class Checkpoint:
             except BaseException:
                 logger.close()
                 raise
+        left = logger.config.total_steps - envs.total_steps
+        self.last_epoch = self.epoch - (-left // logger.config.steps_per_epoch)
 
-    def save(self, epoch: int, last_epoch: int, obs: NDArray[Any], episodes: dict[str, Episode]) -> None:
+    def save(self, epoch: int, obs: NDArray[Any], episodes: dict[str, Episode]) -> None:
         """Save the policy, the epoch's episodes and, at six epochs of the run, a snapshot; then the whole state.
 
         Args:
             epoch: which one has just ended, from 1; its row is in progress.txt.
-            last_epoch: which one will be the last.
             obs: states that the epoch visited (K, *obs_shape).
             episodes: "best" and "worst", or nothing if none finished.
 
@@ -97,12 +98,12 @@ class Checkpoint:
             OSError: the disk is full or not writable; the checkpoint before this one is whole.
         """
         with _signals_wait():
-            save_epoch(self.run_dir, epoch, last_epoch, self.envs.total_steps, self.ac, obs, episodes)
+            save_epoch(self.run_dir, epoch, self.last_epoch, self.envs.total_steps, self.ac, obs, episodes)
             self.epoch = epoch
             every = self.logger.checkpoint_every
             if every:
                 self._collect()
-            if every and (epoch % every == 0 or epoch == last_epoch):
+            if every and (epoch % every == 0 or epoch == self.last_epoch):
                 self._write()
 
     def close(self) -> None:
@@ -212,6 +213,7 @@ class Checkpoint:
                 _load_state(part, {**facts["parts"][name], **own})
             if self.replay is not None:
                 self.replay.load(segments)
+                self.replay.end_episodes(self.envs.restarted)
             self.epoch = int(facts["epoch"])
         except EnvError:
             raise
@@ -219,6 +221,8 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint in {self.folder} does not fit the run's config.json: {reason}") from error
         self.segments = facts["segments"]
+        if self.replay is not None and self.envs.restarted:  # the newest transitions have changed: store them again
+            self.segments[-1] = (self.segments[-1][0], self.replay.stored - self.replay.num_envs)
         self.kept = [(self.epoch, self._oldest())]
         warnings = [text for part in mpi.gather_objects(self.envs.warnings) for text in part]
         self.logger.continue_log(facts["log"], self.epoch, warnings)
@@ -284,7 +288,7 @@ def _load_state(part: Any, state: State) -> None:
 
 def encode(arrays: Arrays, facts: dict[str, Any]) -> bytes:
     """A safetensors file of arrays and JSON facts, with a digest of both."""
-    arrays = {name: np.array(array, order="C") for name, array in arrays.items()}  # contiguous, also of no dimension
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(facts)
     return save_arrays(arrays, metadata={"facts": text, "digest": _digest(arrays, text)})
 
