@@ -2,8 +2,8 @@
 
 Trainings are killed at random moments, some while writing a checkpoint, resumed, killed again, and in the end compared
 with the same training left alone: log, episodes, weights and the whole state have to be equal. Then disks that
-fill up, folders that can't be written, files that are cut or have a flipped bit, environments that misbehave, and two
-processes that want the same run. For each kind of fault the table counts
+fill up, folders that can't be written, files that are cut or have a flipped bit, environments that misbehave, actions
+out of range, and two processes that want the same run. For each kind of fault the table counts
 
     lost        finished epochs that were in progress.txt and are not in the end
     differing   resumed trainings that are not the uninterrupted one
@@ -17,6 +17,7 @@ import argparse
 import csv
 import importlib
 import itertools
+import json
 import os
 import random
 import resource
@@ -35,7 +36,7 @@ import gymnasium as gym
 import numpy as np
 import psutil
 
-from rlsuite.common.resume import decode
+from rlsuite.common.resume import decode, encode
 from rlsuite.common.runs import read_config
 from rlsuite.run import main as rlsuite
 
@@ -264,7 +265,7 @@ def full_disk(times: int, folder: Path, rng: random.Random) -> Result:
         child = Child(
             [*COMMANDS[algo], "--data-dir", str(place)],
             place,
-            lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),  # type: ignore[misc]
+            partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)),
         )
         child.wait()
         tracebacks += bad("Traceback" in child.said(), child.said())
@@ -388,11 +389,11 @@ FAULTS += ["objects", "complex numbers", "reward NaN", "reward text", "reward ve
 
 def misbehaving(folder: Path) -> Result:
     """Environments that raise, or return what they should not, with every algorithm."""
-    gym.register("Misbehaving-v0", Misbehaving)  # type: ignore[arg-type]
+    gym.register("Misbehaving-v0", lambda **kwargs: Misbehaving(**kwargs))
     tracebacks = lost = cases = 0
     for algo, fault in itertools.product(COMMANDS, FAULTS):
         place = new_folder(folder, "env")
-        kwargs = '{"fault": "%s"}' % (fault + (" box" if algo == "ddpg" else ""))
+        kwargs = json.dumps({"fault": fault + (" box" if algo == "ddpg" else "")})
         command = [*COMMANDS[algo], "--data-dir", str(place), "--env-kwargs", kwargs]
         command[2] = "Misbehaving-v0"
         child = Child(command, place)
@@ -403,6 +404,56 @@ def misbehaving(folder: Path) -> Result:
         lost += run is None or len(rows(run)) < 2
         cases += 1
     return Result("environment that misbehaves", cases, lost, tracebacks=tracebacks, refused=cases - tracebacks)
+
+
+class Strict(gym.Env[Any, Any]):
+    """Ends in an error at any action outside its space, which is neither around 0 nor begins there."""
+
+    def __init__(self, box: bool) -> None:
+        """Actions that the algorithm can take."""
+        self.observation_space: Any = gym.spaces.Box(-1, 1, (3,))
+        bounds = np.array([-1, 0], np.float32), np.array([0.5, 3], np.float32)
+        self.action_space: Any = gym.spaces.Box(*bounds) if box else gym.spaces.Discrete(3, start=5)
+        self.t = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self.t = 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        """One step of 50."""
+        if not self.action_space.contains(action):
+            raise ValueError(f"action {action} is not in {self.action_space}")
+        self.t += 1
+        return np.full(3, self.t / 50, np.float32), 1.0, False, self.t == 50, {}
+
+
+def out_of_range(folder: Path) -> Result:
+    """No action leaves its space in training, and those of a forged checkpoint cost the episode, not the run."""
+    gym.register("Strict-v0", lambda **kwargs: Strict(**kwargs))
+    tracebacks = lost = cases = 0
+    for algo in COMMANDS:
+        for box in {"dqn": (False,), "ddpg": (True,)}.get(algo, (False, True)):
+            place = new_folder(folder, "strict")
+            kwargs = json.dumps({"box": box})
+            command = [*COMMANDS[algo], "--data-dir", str(place), "--env-kwargs", kwargs]
+            command[2] = "Strict-v0"
+            child = Child(command, place)
+            tracebacks += bad(child.wait() != 0 or "rlsuite:" in child.said(), child.said())
+            run = only_run(place)
+            assert run is not None
+            before = rows(run)
+            path = max((run / "checkpoint").glob("epoch_*"))
+            arrays, facts = decode(path)
+            arrays["envs/actions"] = np.full_like(arrays["envs/actions"], 99)
+            path.write_bytes(encode(arrays, facts))
+            child = Child(["--resume", str(run), "--total-steps", "5120", "--test-episodes", "1"], place)
+            code, said = child.wait(), child.said()
+            tracebacks += bad(code != 0 or "Traceback" in said or said.count("not deterministic") != 2, said)
+            lost += sum(row not in rows(run) for row in before)
+            cases += 2
+    return Result("actions out of range", cases, lost, tracebacks=tracebacks)
 
 
 def resumed_twice(times: int, folder: Path) -> Result:
@@ -457,6 +508,7 @@ def main() -> int:
             "read-only": lambda: read_only(folder),
             "damage": lambda: damaged(100, folder, rng),
             "environment": lambda: misbehaving(folder),
+            "range": lambda: out_of_range(folder),
             "twice": lambda: resumed_twice(5, folder),
         }
         for kind, fault in battery.items():

@@ -1,5 +1,6 @@
 """A policy as one ONNX file, which other languages and machines can run without torch and without rlsuite."""
 
+import importlib
 import logging
 import warnings
 from pathlib import Path
@@ -62,7 +63,8 @@ def export_onnx(ac: Policy, path: Path) -> float:
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401 - what torch.onnx needs
+
+        importlib.import_module("onnxscript")  # what torch.onnx works with
     except ImportError as error:
         raise UserError(f'--export needs a missing package: pip install "rlsuite[onnx]" ({error})') from error
     policy = DeterministicActions(ac.cpu()).eval()
