@@ -1,8 +1,9 @@
 """The share of training time that checkpoints take: `python experiments/checkpoint_cost.py` (extra `mujoco`).
 
-DDPG on HalfCheetah with default settings, a checkpoint after every epoch; no test episodes, which would make it smaller.
+DDPG on HalfCheetah with default settings, a checkpoint after every epoch, without test episodes.
 """
 
+import itertools
 import tempfile
 import time
 
@@ -37,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = ddpg.Config("HalfCheetah-v5", total_steps=12_000, num_test_episodes=0)
         ddpg.train(config, logger=Logger(data_dir=folder, quiet=True))
-    epochs = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    epochs = [after - before for before, after in itertools.pairwise(ends)]
     for checkpoint, epoch in zip(spent[1:], epochs, strict=True):
         print(f"checkpoint {checkpoint:.3f} s of {epoch:.1f} s: {checkpoint / epoch:.2%}")
 
