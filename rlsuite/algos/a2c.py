@@ -67,7 +67,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, plan_epochs, to_tensor
@@ -141,7 +141,7 @@ def value_loss(val: Tensor, ret: Tensor) -> Tensor:
         The loss ().
     """
     assert val.shape == ret.shape == val.shape[:1], (val.shape, ret.shape)
-    return (val - ret).square().mean()
+    return nn.functional.mse_loss(val, ret)
 
 
 def update(
@@ -160,7 +160,8 @@ def update(
     adv = batch.adv  # not standardised: the deviation of so few samples says little
     pi = ac.pi(batch.x)
     loss_pi = policy_loss(pi.log_prob(batch.act), adv)
-    norm_pi = pi_opt.step(loss_pi - config.ent_coef * pi.entropy().mean())
+    bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
+    norm_pi = pi_opt.step(loss_pi - bonus)
     loss_v = value_loss(ac.v(batch.x), batch.ret)
     norm_v = v_opt.step(loss_v)
 

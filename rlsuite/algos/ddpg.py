@@ -58,7 +58,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
 from rlsuite.common.checks import check_config
@@ -140,7 +140,7 @@ def q_loss(q: Tensor, y: Tensor) -> Tensor:
     Source: Lillicrap et al. 2016, algorithm 1.
     """
     assert q.shape == y.shape == q.shape[:1], (q.shape, y.shape)
-    return (q - y).square().mean()
+    return nn.functional.mse_loss(q, y)
 
 
 def policy_loss(q: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
 from rlsuite.common.checks import check_config
@@ -162,7 +162,8 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
     Source: Mnih et al. 2015, methods, "Training algorithm for deep Q-networks" (error clipping).
     """
     assert q.shape == y.shape == q.shape[:1], (q.shape, y.shape)
-    return torch.nn.functional.smooth_l1_loss(q, y) if loss == "huber" else (q - y).square().mean()
+    error = nn.functional.smooth_l1_loss if loss == "huber" else nn.functional.mse_loss
+    return error(q, y)
 
 
 def epsilon_at(step: int, config: Config) -> float:

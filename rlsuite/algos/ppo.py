@@ -64,7 +64,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, minibatches, plan_epochs, standardize, to_tensor
@@ -128,10 +128,10 @@ def policy_loss(logp: Tensor, logp_old: Tensor, adv: Tensor, clip_ratio: float) 
     """
     assert logp.shape == logp_old.shape == adv.shape == logp.shape[:1], (logp.shape, logp_old.shape, adv.shape)
     ratio = torch.exp(logp - logp_old)
-    clipped = ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    gain, clipped_gain = ratio * adv, ratio.clamp(1 - clip_ratio, 1 + clip_ratio) * adv
     # The min makes the bound pessimistic: a step that made things worse is never clipped away.
-    loss = -torch.min(ratio * adv, clipped * adv).mean()
-    return loss, {"ClipFrac": (clipped * adv < ratio * adv).float().mean()}
+    loss = -torch.min(gain, clipped_gain).mean()
+    return loss, {"ClipFrac": (clipped_gain < gain).float().mean()}
 
 
 def value_loss(val: Tensor, ret: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def value_loss(val: Tensor, ret: Tensor) -> Tensor:
         The loss ().
     """
     assert val.shape == ret.shape == val.shape[:1], (val.shape, ret.shape)
-    return (val - ret).square().mean()
+    return nn.functional.mse_loss(val, ret)
 
 
 def update(
@@ -166,17 +166,19 @@ def update(
     adv = standardize(batch.adv)
     for i in range(config.train_iters):
         for k, j in enumerate(minibatches(len(adv), config.minibatch_size, adv.device)):
-            pi = ac.pi(batch.x[j])
+            x, logp_old = batch.x[j], batch.logp[j]
+            pi = ac.pi(x)
             logp = pi.log_prob(batch.act[j])
-            loss_pi, info = policy_loss(logp, batch.logp[j], adv[j], config.clip_ratio)
-            norm_pi = pi_opt.step(loss_pi - config.ent_coef * pi.entropy().mean())
-            loss_v = value_loss(ac.v(batch.x[j]), batch.ret[j])
+            loss_pi, info = policy_loss(logp, logp_old, adv[j], config.clip_ratio)
+            bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
+            norm_pi = pi_opt.step(loss_pi - bonus)
+            loss_v = value_loss(ac.v(x), batch.ret[j])
             norm_v = v_opt.step(loss_v)
 
             stats.add(len(j), LossPi=loss_pi.item(), LossV=loss_v.item(), ClipFrac=info["ClipFrac"].item())
             stats.add(GradNormPi=norm_pi, GradNormV=norm_v)
             if i == k == 0:  # nothing has moved yet: a ratio that is not 1 here is a bug
-                stats.add_max(Ratio1=(logp.detach() - batch.logp[j]).exp().sub(1).abs().max().item())
+                stats.add_max(Ratio1=(logp.detach() - logp_old).exp().sub(1).abs().max().item())
         # The whole rollout, not the last minibatch, and before the next pass can do more damage.
         if math.isfinite(config.target_kl) and exact_kl(ac, batch) > config.target_kl:
             break

@@ -29,15 +29,16 @@ class Layers(nn.Sequential):
         """The activations are among the layers, and called "tanh" or "relu"."""
         super().__init__(*layers)
         self.activation = torch.tanh if activation == "tanh" else torch.relu
+        # A plain list: a module searches for its parameters anew each time it is asked for one.
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        self.hidden = [(layer.weight, layer.bias) for layer in linear[:-1]]
+        self.last = linear[-1].weight, linear[-1].bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (B, n) for inputs (B, F)."""
-        linear: list[Any] = list(self)[::2]
-        *hidden, last = linear
-        for layer in hidden:
-            x = self.activation(nn.functional.linear(x, layer.weight, layer.bias))
-        y: Tensor = nn.functional.linear(x, last.weight, last.bias)
-        return y
+        for weight, bias in self.hidden:
+            x = self.activation(nn.functional.linear(x, weight, bias))
+        return nn.functional.linear(x, *self.last)
 
 
 def mlp(

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlsuite.common import diagnostics
 
@@ -28,7 +28,7 @@ class Categorical(NamedTuple):
     def log_prob(self, act: Tensor) -> Tensor:
         """Log-probabilities ln π(a|s) = z_a - log Z (B,), nats, for act (B,) int64."""
         assert act.shape == self.logits.shape[:1], (act.shape, self.logits.shape)
-        return self.logits.log_softmax(-1).gather(-1, act[:, None]).squeeze(-1)
+        return -nn.functional.cross_entropy(self.logits, act, reduction="none")  # all of it in one operation
 
     def entropy(self) -> Tensor:
         """Entropies (B,), nats."""

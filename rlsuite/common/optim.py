@@ -132,7 +132,7 @@ class FlatOptimizer:
         self.flat = flatten(module)
         mpi.broadcast_(self.flat)
         self.grad = torch.zeros_like(self.flat)
-        self.params = params
+        self.params, self.one = tuple(params), self.flat.new_ones(())
         if compile:
             module.compile(dynamic=True)  # one program for all batch sizes
         end = 0
@@ -150,10 +150,13 @@ class FlatOptimizer:
             NonFiniteError: the loss or its gradient is NaN or infinite; the parameters are left as they were.
         """
         self.grad.zero_()
-        # Only these parameters: a policy's loss may run through a critic, which it must not train.
-        torch.autograd.backward(loss, inputs=self.params)
+        # loss.backward() without its checks, which take as long as the gradient of a small network. And only for these
+        # parameters: a policy's loss may run through a critic, which it must not train.
+        torch.autograd.Variable._execution_engine.run_backward(
+            (loss,), (self.one,), False, False, self.params, allow_unreachable=True, accumulate_grad=True
+        )
         mpi.average_(self.grad)
-        norm, value = float(self.grad.norm()), loss.item()
+        norm, value = torch.linalg.vector_norm(self.grad).item(), loss.item()
         if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(
                 f"{self.name} is {value:g} with a gradient norm of {norm:g} at gradient step {self.steps + 1}; "
