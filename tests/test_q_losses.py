@@ -323,7 +323,7 @@ def test_explore_is_ε_greedy_and_returns_q_of_the_action_taken(epsilon):
     count, n = 20_000, 4
     ac = linear_q((1, 0), (-1, 0), (0, -0.5), (2, -10))
     obs = np.random.default_rng(0).choice([-2, 3], (count, 1)).astype(np.float32)
-    act, val = dqn.explore(ac, obs, epsilon, np.random.default_rng(1))
+    act, val = dqn.explore(ac, torch.from_numpy(obs), epsilon, np.random.default_rng(1))
     assert (act.dtype, val.dtype) == (np.int64, np.float32)
     q = obs * [1, -1, 0, 2] + [0, 0, -0.5, -10]
     np.testing.assert_allclose(val, q[np.arange(count), act])

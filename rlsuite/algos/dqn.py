@@ -176,14 +176,13 @@ def epsilon_at(step: int, config: Config) -> float:
 
 @torch.inference_mode()
 def explore(
-    ac: QNetwork, obs: NDArray[Any], epsilon: float, rng: np.random.Generator
+    ac: QNetwork, obs: Tensor, epsilon: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """ε-greedy actions (N,) for observations (N, *obs_shape), and Q(s, a) (N,) of those taken."""
-    q = ac.q(ac.encode(to_tensor(obs, ac.encode.mean.device))).cpu().numpy()
-    act = q.argmax(1)
+    q = ac.q(ac.encode(obs)).cpu().numpy()
     # A random action may be the greedy one too, which is therefore taken with probability 1 - ε + ε/n.
     random = rng.random(len(q)) < epsilon
-    act[random] = rng.integers(q.shape[1], size=len(q))[random]
+    act = np.where(random, [rng.integers(q.shape[1]) for _ in q], q.argmax(1))
     return act, q[np.arange(len(q)), act]
 
 
@@ -298,7 +297,7 @@ def train(
                 share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
                 q_opt.lr = config.q_lr * share_left
                 epsilon = epsilon_at(envs.total_steps, config)
-                act, val = explore(ac, obs, epsilon, rng)
+                act, val = explore(ac, to_tensor(obs, device), epsilon, rng)
                 next_obs, rew, terminated, truncated = envs.step(act)
                 replay.store(obs, act, rew, next_obs, terminated, truncated)
                 entropy = greedy_entropy(epsilon, num_actions)

@@ -170,7 +170,7 @@ class RolloutBuffer:
         self.terminated[t], self.truncated[t] = terminated, truncated
         if val is not None:
             self.val[t], self.entropy[t] = val, entropy
-        if truncated.any():
+        if np.count_nonzero(truncated):
             self.final += [(t, n, next_obs[n]) for n in map(int, np.flatnonzero(truncated))]
         self.t += 1
 
@@ -293,4 +293,5 @@ def storage_dtype(space: spaces.Space[Any]) -> type[np.generic]:
 
 def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
     """The array on the device; on the CPU the tensor shares its memory."""
-    return torch.from_numpy(array).to(device)
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.to(device)

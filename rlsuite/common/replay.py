@@ -118,7 +118,7 @@ class ReplayBuffer:
         self.obs[row], self.act[row], self.rew[row], self.terminated[row] = obs, act, rew, terminated
         self.end[row] = -1
         done = terminated | truncated
-        if done.any():
+        if np.count_nonzero(done):
             self._keep_final(self.pos, np.flatnonzero(done), next_obs)
         self.stored += self.num_envs
         self.pos = self.stored % self.slots
@@ -202,13 +202,13 @@ class ReplayBuffer:
         """
         age = self.rng.integers(1, self.count + 1, batch_size // mpi.size)  # 1 is the newest
         i = (self.pos - age) % self.slots
-        next_obs = self.obs[(i + self.num_envs) % self.slots]
-        end = self.end[i]
-        if end.max() >= 0:
-            ended = np.flatnonzero(end >= 0)
+        next_obs = self.obs.take((i + self.num_envs) % self.slots, 0)
+        end = self.end.take(i)
+        (ended,) = (end >= 0).nonzero()
+        if len(ended):
             next_obs[ended] = self.final[end[ended] % len(self.final)]
-        arrays = self.obs[i], self.act[i], self.rew[i], next_obs, self.terminated[i]
-        return Transitions(*(to_tensor(a, device) for a in arrays))
+        obs, act, rew, terminated = (ring.take(i, 0) for ring in (self.obs, self.act, self.rew, self.terminated))
+        return Transitions(*(to_tensor(a, device) for a in (obs, act, rew, next_obs, terminated)))
 
 
 def check_memory(capacity: int, num_envs: int, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]) -> int:
