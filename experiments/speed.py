@@ -65,7 +65,13 @@ def on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) -> d
     """Settings of our PPO; stable-baselines3's makes all its passes, so that ours does not stop early either."""
     size = envs * length
     epoch = size * max(1, 4000 // size)
-    shape = {"num_envs": envs, "rollout_len": length, "minibatch_size": batch, "train_iters": passes, "target_kl": math.inf}
+    shape = {
+        "num_envs": envs,
+        "rollout_len": length,
+        "minibatch_size": batch,
+        "train_iters": passes,
+        "target_kl": math.inf,
+    }
     return {**shape, "steps_per_epoch": epoch, "hidden_sizes": (64, 64), **more}
 
 

@@ -258,6 +258,30 @@ def test_later_rollouts_of_an_epoch_leave_the_earlier_ones_as_they_were():
     assert buf.states().shape == (16, 3)
 
 
+def test_only_with_graph_do_gradients_flow_through_a_batch():
+    ac, buf = make(spaces.Discrete(2))
+    _, last_obs = fill(buf, np.random.default_rng(0), 8)
+    batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8)
+    assert not (batch.val.requires_grad or batch.logp.requires_grad or batch.pi.logits.requires_grad)
+    buf.clear()
+    _, last_obs = fill(buf, np.random.default_rng(0), 8)
+    batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8, with_graph=True)
+    assert not (batch.adv.requires_grad or batch.ret.requires_grad)
+    for module, ours, again in (
+        (ac.v, batch.val, ac.v(batch.x)),
+        (ac.pi, batch.logp, ac.pi(batch.x).log_prob(batch.act)),
+        (ac.pi, batch.pi.entropy(), ac.pi(batch.x).entropy()),
+    ):
+        params = list(module.parameters())
+        for a, b in zip(
+            torch.autograd.grad(ours.sum(), params, retain_graph=True),
+            torch.autograd.grad(again.sum(), params),
+            strict=True,
+        ):
+            assert torch.equal(a, b)
+            assert a.abs().sum() > 0
+
+
 def test_clear_starts_an_epoch_without_traces_of_the_last_one():
     ac, used = make(spaces.Discrete(2))
     _, last_obs = fill(used, np.random.default_rng(0), 8, truncations={(1, 0), (5, 1)})

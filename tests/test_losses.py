@@ -16,16 +16,17 @@ OBS = spaces.Box(-1, 1, (3,), np.float32)
 ACTIONS = [spaces.Discrete(3), spaces.Box(-2, 1, (2,), np.float32)]
 
 
-def rollout(act_space, size=32):
+def rollout(act_space, size=32, with_graph=False):
     torch.manual_seed(0)
     ac = ActorCritic(OBS, act_space, (8,))
     with torch.no_grad():
         for p in ac.parameters():
             p.add_(0.3 * torch.randn_like(p))
-        x = torch.randn(size, 3)
+    x = torch.randn(size, 3)
+    with torch.set_grad_enabled(with_graph):
         pi = ac.pi(x)
-        act = pi.sample()
-        return ac, Batch(x, act, 3 * torch.randn(size) + 1, torch.randn(size), pi.log_prob(act), pi)
+        act = pi.sample().detach()
+        return ac, Batch(x, act, 3 * torch.randn(size) + 1, torch.randn(size), ac.v(x), pi.log_prob(act), pi)
 
 
 def torch_log_prob(ac, x, act):
@@ -160,7 +161,7 @@ def optimizers(ac, lr):
 @pytest.mark.parametrize("act_space", ACTIONS)
 @pytest.mark.parametrize(("algo", "standardised"), [(vpg, True), (a2c, False), (ppo, True)])
 def test_the_first_step_follows_the_gradient_of_policy_loss_and_entropy_bonus(algo, standardised, act_space):
-    ac, batch = rollout(act_space)
+    ac, batch = rollout(act_space, with_graph=algo is a2c)
     settings = {"ent_coef": 0.1} | ({"train_iters": 1, "minibatch_size": 32} if algo is ppo else {})
     settings |= {"train_v_iters": 1} if algo is vpg else {}
     adv = (batch.adv - batch.adv.mean()) / batch.adv.std(correction=0) if standardised else batch.adv

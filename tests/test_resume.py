@@ -12,6 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from conftest import ALGORITHMS, PAIRS, small_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -469,7 +470,7 @@ def test_a_replay_buffer_is_rebuilt_from_its_parts(data):
     assert len(rebuilt) == len(whole)
     for _ in range(3):
         if len(whole):
-            for ours, theirs in zip(rebuilt.sample(8, "cpu"), whole.sample(8, "cpu"), strict=True):
+            for ours, theirs in zip(rebuilt.sample(8, torch.device("cpu")), whole.sample(8, torch.device("cpu")), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
         for _ in range(4):
             step = (

@@ -158,11 +158,11 @@ def update(
         stats: averages of the epoch.
     """
     adv = batch.adv  # not standardised: the deviation of so few samples says little
-    pi = ac.pi(batch.x)
-    loss_pi = policy_loss(pi.log_prob(batch.act), adv)
-    bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
+    # Nothing has moved since the batch was evaluated: its values and log-probabilities carry the gradient.
+    loss_pi = policy_loss(batch.logp, adv)
+    bonus = config.ent_coef * batch.pi.entropy().mean() if config.ent_coef else 0.0
     norm_pi = pi_opt.step(loss_pi - bonus)
-    loss_v = value_loss(ac.v(batch.x), batch.ret)
+    loss_v = value_loss(batch.val, batch.ret)
     norm_v = v_opt.step(loss_v)
 
     stats.add(len(adv), LossPi=loss_pi.item(), LossV=loss_v.item())
@@ -232,7 +232,7 @@ def train(
 
                 # Features need statistics before anything is trained on them; does nothing after the first rollout.
                 ac.encode.warm_start(buf.states())
-                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
+                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam, with_graph=True)
                 update(ac, pi_opt, v_opt, batch, config, stats)
                 # Only now: during a rollout and its update the features must not change under the policy.
                 ac.encode.update(buf.states(rollout_len))

@@ -99,6 +99,8 @@ class Batch(NamedTuple):
     """(B,) float32, not standardised"""
     ret: Tensor
     """adv + val, the critic's target (B,) float32"""
+    val: Tensor
+    """V(s) of the critic at that time (B,) float32"""
     logp: Tensor
     """ln π(a|s) under the policy that acted (B,) float32, nats"""
     pi: Distribution
@@ -174,7 +176,9 @@ class RolloutBuffer:
             self.final += [(t, n, next_obs[n]) for n in map(int, np.flatnonzero(truncated))]
         self.t += 1
 
-    def finish_rollout(self, ac: ActorCritic, last_obs: NDArray[Any], gamma: float, lam: float) -> Batch:
+    def finish_rollout(
+        self, ac: ActorCritic, last_obs: NDArray[Any], gamma: float, lam: float, with_graph: bool = False
+    ) -> Batch:
         """Evaluate what was stored since the last rollout by the policy and critic that collected it.
 
         Values and log-probabilities of the whole rollout are computed here at once: one large batch costs a fraction of
@@ -185,6 +189,7 @@ class RolloutBuffer:
             last_obs: (N, *obs_shape), the observation after the last step.
             gamma: discount γ.
             lam: λ of `gae`.
+            with_graph: gradients can flow through `val`, `logp` and `pi` of the batch, for a first step on them.
 
         Raises:
             NonFiniteError: an advantage is NaN or infinite.
@@ -198,17 +203,17 @@ class RolloutBuffer:
         device = next(ac.parameters()).device
         final = [(t, n, o) for t, n, o in self.final if t >= self.start]
         ahead = np.concatenate([last_obs, [o for _, _, o in final]]) if final else last_obs
-        with torch.no_grad():
+        with torch.set_grad_enabled(with_graph):
             x = ac.encode(to_tensor(obs.reshape(-1, *obs.shape[2:]), device))
             pi = ac.pi(x)
             flat_act = to_tensor(act.reshape(-1, *act.shape[2:]), device)
             logp = pi.log_prob(flat_act)
             values = ac.v(x)
             assert values.shape == (len(x),), f"v must return (B,), not {tuple(values.shape)}"
-            val = values.cpu().numpy().reshape(shape)
+        with torch.no_grad():
+            val = values.detach().cpu().numpy().reshape(shape)
             ahead_val = ac.v(ac.encode(to_tensor(ahead, device))).cpu().numpy()
-
-        self.val[rows], self.entropy[rows] = val, pi.entropy().cpu().numpy().reshape(shape)
+            self.val[rows], self.entropy[rows] = val, pi.entropy().cpu().numpy().reshape(shape)
         self.boot[rows] = np.concatenate([val[1:], ahead_val[None, : shape[1]]])
         for (t, n, _), v in zip(final, ahead_val[shape[1] :], strict=True):
             self.boot[t, n] = v
@@ -224,7 +229,7 @@ class RolloutBuffer:
             )
         self.start = self.t
         flat_adv, flat_ret = (to_tensor(a.reshape(-1), device) for a in (adv, adv + val))
-        return Batch(x, flat_act, flat_adv, flat_ret, logp, pi)
+        return Batch(x, flat_act, flat_adv, flat_ret, values, logp, pi)
 
     def probe(self, device: torch.device, most: int = 2048) -> tuple[Tensor, Tensor]:
         """Observations (B, *obs_shape) and the actions taken there, of at most `most` evenly spaced samples of all."""

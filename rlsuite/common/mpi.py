@@ -25,19 +25,19 @@ def launched_ranks() -> int:
     return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
 
 
-def _connect() -> Any:
+def _connect() -> tuple[Any, Any]:
     if launched_ranks() == 1:
-        return None
+        return None, None
     try:
         from mpi4py import MPI
     except ImportError as error:
         raise UserError(
             f'mpiexec needs mpi4py, which can\'t be loaded ({error}): pip install "rlsuite[mpi]"'
         ) from error
-    return MPI.COMM_WORLD
+    return MPI.COMM_WORLD, MPI.IN_PLACE
 
 
-_comm = _connect()
+_comm, _in_place = _connect()
 size: int = _comm.Get_size() if _comm else 1
 """number of processes"""
 rank: int = _comm.Get_rank() if _comm else 0
@@ -47,10 +47,11 @@ rank: int = _comm.Get_rank() if _comm else 0
 def average_(x: "Tensor") -> None:
     """Replace x, of equal shape everywhere, by its mean over the ranks: one message per gradient step."""
     if _comm:
-        data = x.cpu().numpy()
-        total = np.empty_like(data)
-        _comm.Allreduce(data, total)
-        x.copy_(x.new_tensor(total / size))
+        data = x.cpu().numpy()  # the memory of x itself, if x is on the CPU
+        _comm.Allreduce(_in_place, data)
+        data /= size
+        if x.device.type != "cpu":
+            x.copy_(x.new_tensor(data))
 
 
 def broadcast_(x: "Tensor") -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.rmsprop import rmsprop as torch_rmsprop
 
 from rlsuite.common import mpi
 from rlsuite.common.checks import NonFiniteError, UserError
@@ -70,22 +69,9 @@ def rmsprop(flat: Tensor, grad: Tensor, state: dict[str, Tensor], lr: float) -> 
     Source: Tieleman, Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
     """
     if not state:
-        state.update(v=torch.zeros_like(flat), k=torch.zeros((), device=flat.device))
-    torch_rmsprop(
-        [flat],
-        [grad],
-        [state["v"]],
-        [],
-        [],
-        [state["k"]],
-        foreach=False,
-        lr=lr,
-        alpha=0.99,
-        eps=1e-5,
-        weight_decay=0,
-        momentum=0,
-        centered=False,
-    )
+        state.update(v=torch.zeros_like(flat))
+    v = state["v"].mul_(0.99).addcmul_(grad, grad, value=1 - 0.99)
+    flat.addcdiv_(grad, v.sqrt().add_(1e-5), value=-lr)
 
 
 def flatten(module: nn.Module) -> Tensor:
@@ -180,7 +166,7 @@ class FlatOptimizer:
             ValueError: they belong to another number of parameters.
         """
         arrays = {name: value for name, value in state.items() if name != "steps"}
-        if arrays and arrays.keys() not in ({"m", "v", "k"}, {"v", "k"}):
+        if arrays and arrays.keys() not in ({"m", "v", "k"}, {"v"}):
             raise ValueError(f"the optimiser's state is {sorted(arrays)}")
         for name, array in arrays.items():
             wanted = () if name == "k" else self.flat.shape
