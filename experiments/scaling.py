@@ -42,16 +42,24 @@ SIZES = [1, 100, 1000, 10_000, 30_000, 72_000, 200_000, 1_000_000]
 NETWORK = (25e-6, 32 / 10e9)  # α and β of 10 Gbit Ethernet: assumed, not measured
 NETWORKS = {  # widths, activation, total batch
     "PPO HalfCheetah policy, 64 x 64, batch 256": ((17, 64, 64, 6), "tanh", 256),
+    "PPO HalfCheetah policy, 64 x 64, batch 4096": ((17, 64, 64, 6), "tanh", 4096),
     "DDPG HalfCheetah critic, 256 x 256, batch 100": ((23, 256, 256, 1), "relu", 100),
     "DDPG HalfCheetah critic, 256 x 256, batch 1024": ((23, 256, 256, 1), "relu", 1024),
 }
 SHARED = ["--preset", "none", "--env", "HalfCheetah-v5", "--test-episodes", "0", "--quiet", "--checkpoint-every", "0"]
 DDPG = ["ddpg", *SHARED, "--start-steps", "100", "--update-after", "100", "--num-test-episodes", "0"]
 DDPG += ["--steps-per-epoch", "300", "--total-steps", "1200", "--batch-size"]
-PPO = ["ppo", *SHARED, "--rollout-len", "1024", "--steps-per-epoch", "2048", "--total-steps", "6144"]
-PPO += ["--minibatch-size", "256", "--train-iters", "10", "--num-envs"]
+PPO = ["ppo", *SHARED, "--steps-per-epoch", "2048", "--total-steps", "6144"]
+PPO += ["--minibatch-size", "256", "--train-iters", "10", "--target-kl", "inf"]
+PPO_ONE, PPO_HALF = ["--num-envs", "1", "--rollout-len", "2048"], ["--num-envs", "1", "--rollout-len", "1024"]
+PPO_TWO = ["--num-envs", "2", "--rollout-len", "1024"]
+FULL = ["ppo", *SHARED, "--steps-per-epoch", "4096", "--total-steps", "16384"]
+FULL += ["--minibatch-size", "4096", "--train-iters", "80", "--target-kl", "inf", "--num-envs", "1", "--rollout-len"]
 TRAININGS = {  # command lines for one process and for two, at the same total batch and data
-    "PPO, 2048 samples, minibatches of 256": ([*PPO, "2"], [*PPO, "1"]),
+    "PPO, 4096 samples, 80 steps on all of them": ([*FULL, "4096"], [*FULL, "2048"]),
+    "PPO, 2048 samples, minibatches of 256": ([*PPO, *PPO_ONE], [*PPO, *PPO_HALF]),
+    # A process that steps two environments together saves half of the acting: two processes have less to gain.
+    "PPO, 2048 samples, minibatches of 256, two environments in the one process": ([*PPO, *PPO_TWO], [*PPO, *PPO_HALF]),
     "DDPG, batch 100": ([*DDPG, "100"], [*DDPG, "100"]),
     "DDPG, batch 1024": ([*DDPG, "1024"], [*DDPG, "1024"]),
 }

@@ -262,11 +262,11 @@ def test_only_with_graph_do_gradients_flow_through_a_batch():
     ac, buf = make(spaces.Discrete(2))
     _, last_obs = fill(buf, np.random.default_rng(0), 8)
     batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8)
-    assert not (batch.val.requires_grad or batch.logp.requires_grad or batch.pi.logits.requires_grad)
+    assert not any(part.requires_grad for part in (batch.val, batch.logp, batch.pi.logits))
     buf.clear()
     _, last_obs = fill(buf, np.random.default_rng(0), 8)
     batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8, with_graph=True)
-    assert not (batch.adv.requires_grad or batch.ret.requires_grad)
+    assert not any(part.requires_grad for part in (batch.adv, batch.ret))
     for module, ours, again in (
         (ac.v, batch.val, ac.v(batch.x)),
         (ac.pi, batch.logp, ac.pi(batch.x).log_prob(batch.act)),

@@ -470,7 +470,8 @@ def test_a_replay_buffer_is_rebuilt_from_its_parts(data):
     assert len(rebuilt) == len(whole)
     for _ in range(3):
         if len(whole):
-            for ours, theirs in zip(rebuilt.sample(8, torch.device("cpu")), whole.sample(8, torch.device("cpu")), strict=True):
+            samples = (buffer.sample(8, torch.device("cpu")) for buffer in (rebuilt, whole))
+            for ours, theirs in zip(*samples, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
         for _ in range(4):
             step = (

@@ -58,7 +58,7 @@ Expect:  with its preset (rlsuite/presets.py) a return of nearly 500, the maximu
 import copy
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
