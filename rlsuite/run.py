@@ -23,10 +23,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
 
-from rlsuite.common import mpi
 from rlsuite.common.checks import EnvError, NonFiniteError, UserError, check_module
 from rlsuite.common.runs import read_config
 from rlsuite.presets import PRESETS
+
+try:
+    from rlsuite.common import mpi
+except UserError as error:  # processes that were started together and can't be connected
+    print(f"rlsuite: {error}", file=sys.stderr)
+    sys.exit(2)
 
 USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
 

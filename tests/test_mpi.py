@@ -237,6 +237,17 @@ def test_cpus_within_an_mpi_job_is_refused(monkeypatch: pytest.MonkeyPatch, caps
     assert "this is an MPI job already" in capsys.readouterr().err
 
 
+def test_processes_that_mpi_does_not_connect_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: Any
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    result = python(tmp_path, "-m", "rlsuite.run", *small_command("ppo", data_dir=tmp_path / "data"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("rlsuite: the launcher started 2 processes, and MPI connects 1;")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
 def test_what_can_not_be_split_over_the_ranks_is_refused(tmp_path: Path) -> None:
     words = small_command("ddpg", data_dir=tmp_path / "data", **{**SPLIT, "batch_size": 17})
     result = ranks(2, tmp_path, "import sys; from rlsuite.run import main; sys.exit(main(sys.argv[1:]))", *words)

@@ -34,6 +34,11 @@ def _connect() -> tuple[Any, Any]:
         raise UserError(
             f'mpiexec needs mpi4py, which can\'t be loaded ({error}): pip install "rlsuite[mpi]"'
         ) from error
+    if MPI.COMM_WORLD.Get_size() != launched_ranks():  # else each would train the same run for itself
+        raise UserError(
+            f"the launcher started {launched_ranks()} processes, and MPI connects {MPI.COMM_WORLD.Get_size()}; "
+            "with SLURM use srun --mpi=pmi2, or, for runs of their own, unset SLURM_STEP_NUM_TASKS"
+        )
     return MPI.COMM_WORLD, MPI.IN_PLACE
 
 
