@@ -142,7 +142,8 @@ class FlatOptimizer:
             (loss,), (self.one,), False, False, self.params, allow_unreachable=True, accumulate_grad=True
         )
         mpi.average_(self.grad)
-        norm, value = torch.linalg.vector_norm(self.grad).item(), loss.item()
+        norm: float = torch.linalg.vector_norm(self.grad).item()
+        value = loss.item()
         if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteError(
                 f"{self.name} is {value:g} with a gradient norm of {norm:g} at gradient step {self.steps + 1}; "
