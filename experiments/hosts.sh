@@ -6,12 +6,16 @@
 # virtual cable only. Needs root, iproute2, openssh-server and openssh-client; leaves nothing behind but the run.
 set -euo pipefail
 python=${PYTHON:-$(command -v python)}
+for n in node1 node2; do
+    [ ! -e /run/netns/$n ] || { echo "there is a network namespace $n already"; exit 1; }
+done
 folder=$(mktemp -d)
 export UCX_TLS=tcp,self # else MPICH finds out that it is one machine, and uses its memory
 on() { ip netns exec "$1" unshare --uts bash -c 'hostname "$0" && exec "$@"' "$@"; }
 clean() {
     set +e
     pkill -f "sshd.*$folder"
+    ip link delete to_node2 2> /dev/null
     ip netns delete node1
     ip netns delete node2
     rm -rf "$folder" /etc/netns/node1 /etc/netns/node2

@@ -127,7 +127,7 @@ ROWS = [
         "a2c", "CartPole-v1", 30_000,
         {"num_envs": 8, "rollout_len": 5},
         {"num_envs": 8, "n_steps": 5},
-        2, 3, CARTPOLE, None, 15_900,
+        2, 1, CARTPOLE, None, 15_900,
     ),
     Row(
         "DQN CartPole, batch 128, train every 10, net 120-84",

@@ -329,7 +329,7 @@ def relaunch(argv: Sequence[str], cpus: list[str]) -> int:
     """
     if len(cpus) != 1 or not cpus[0].isdigit() or not 1 <= int(cpus[0]) <= 4096:
         raise UserError(f"--cpus takes one number of processes, from 1 to 4096, not {' '.join(cpus)}")
-    if set(mpi.SIZE_VARIABLES) & set(os.environ):
+    if mpi.launched_ranks() > 1:
         raise UserError("--cpus starts processes of its own, and this is an MPI job already; leave --cpus out")
     mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec")
     if not mpiexec:

@@ -1,14 +1,18 @@
 """Action-value functions and the deterministic policy: shapes, formulas, units, and the spaces that they refuse."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import nn
 
+from rlsuite.common.actor_critic import mlp
 from rlsuite.common.checks import UserError
 from rlsuite.common.envs import evaluate, make_env
+from rlsuite.common.optim import flatten
 from rlsuite.common.q_networks import ContinuousQ, DeterministicPolicy, DiscreteQ, MuQNetwork, QNetwork
 
 torch.set_num_threads(1)
@@ -157,3 +161,22 @@ def test_a_deterministic_policy_cannot_be_sampled_from(env_id, kind):
     with pytest.raises(UserError, match="deterministic"):
         evaluate(ac, env, 1, seed=0, deterministic=False)
     assert len(evaluate(ac, env, 2, seed=0)[0]) == 2
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_layers_compute_what_their_modules_do_also_when_copied_flattened_or_loaded(activation):
+    torch.manual_seed(0)
+    x, net = torch.randn(7, 3), mlp([3, 8, 8, 2], activation)
+    copied = copy.deepcopy(net)
+    flatten(net).mul_(1.5)
+    loaded = mlp([3, 8, 8, 2], activation)
+    loaded.load_state_dict(net.state_dict())
+    for module in (net, copied, loaded):
+        torch.testing.assert_close(module(x), nn.Sequential.forward(module, x))
+    assert torch.equal(net(x), loaded(x))
+    assert not torch.allclose(net(x), copied(x))
+
+
+def test_a_layer_that_would_not_be_seen_can_not_be_put_in():
+    with pytest.raises(TypeError, match="build another one"):
+        mlp([3, 8, 2])[-1] = nn.Linear(8, 2)

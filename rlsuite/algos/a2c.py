@@ -153,7 +153,7 @@ def update(
         ac: the actor-critic, changed in place.
         pi_opt: over the policy's parameters.
         v_opt: over the value function's parameters.
-        batch: the rollout.
+        batch: the rollout, evaluated with its graph, which the steps use up.
         config: settings.
         stats: averages of the epoch.
     """

@@ -182,7 +182,7 @@ def explore(
     q = ac.q(ac.encode(obs)).cpu().numpy()
     # A random action may be the greedy one too, which is therefore taken with probability 1 - ε + ε/n.
     random = rng.random(len(q)) < epsilon
-    act = np.where(random, [rng.integers(q.shape[1]) for _ in q], q.argmax(1))
+    act = np.where(random, [rng.integers(q.shape[1]) for _ in q], q.argmax(1))  # a list: faster for a few of them
     return act, q[np.arange(len(q)), act]
 
 

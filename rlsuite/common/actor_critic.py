@@ -22,7 +22,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 class Layers(nn.Sequential):
     """`nn.Sequential` of linear layers with one activation between them, in one call.
 
-    With networks this small, calling a module takes longer than what it computes.
+    With networks this small, calling a module takes longer than what it computes. A layer or parameter that is replaced
+    afterwards is not seen: build another `Layers`.
     """
 
     def __init__(self, *layers: nn.Module, activation: str) -> None:
@@ -39,6 +40,10 @@ class Layers(nn.Sequential):
         for weight, bias in self.hidden:
             x = self.activation(nn.functional.linear(x, weight, bias))
         return nn.functional.linear(x, *self.last)
+
+    def __setitem__(self, idx: int, module: nn.Module) -> None:
+        """Raises TypeError."""
+        raise TypeError("a layer of Layers can't be replaced; build another one with mlp()")
 
 
 def mlp(

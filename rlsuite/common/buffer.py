@@ -100,7 +100,7 @@ class Batch(NamedTuple):
     ret: Tensor
     """adv + val, the critic's target (B,) float32"""
     val: Tensor
-    """V(s) of the critic at that time (B,) float32"""
+    """V(s) before the update (B,) float32"""
     logp: Tensor
     """ln π(a|s) under the policy that acted (B,) float32, nats"""
     pi: Distribution
@@ -172,7 +172,7 @@ class RolloutBuffer:
         self.terminated[t], self.truncated[t] = terminated, truncated
         if val is not None:
             self.val[t], self.entropy[t] = val, entropy
-        if np.count_nonzero(truncated):
+        if np.count_nonzero(truncated):  # faster than any(), here and wherever it is done at every step
             self.final += [(t, n, next_obs[n]) for n in map(int, np.flatnonzero(truncated))]
         self.t += 1
 

@@ -106,7 +106,7 @@ def check_config(config: Any) -> None:
         unlimited = field.name in ("target_kl", "max_grad_norm") and value == math.inf
         if (isinstance(value, float) and not math.isfinite(value) and not unlimited) or not valid(value):
             raise UserError(f"{flag} is {value}, but must be {wanted}")
-    from rlsuite.common import mpi  # imports torch, which --help does not wait for
+    from rlsuite.common import mpi  # which needs this module itself
 
     together = config.num_envs * mpi.size
     if config.total_steps % together:

@@ -99,13 +99,13 @@ class Envs:
                 raise UserError("env_fn returns environments whose spaces differ; they must be equal")
         self.seed, self.rank = seed, rank
         self.discrete = isinstance(self.act_space, spaces.Discrete)
-        self.one_shape = tuple(self.obs_space.shape or ())
-        self.obs_shape = (num_envs, *self.one_shape)
+        self.obs_shape = tuple(self.obs_space.shape or ())
+        self.batch_shape = (num_envs, *self.obs_shape)
         self.obs_end = (
             int(self.obs_space.start + self.obs_space.n) if isinstance(self.obs_space, spaces.Discrete) else 0
         )
         self.obs_dtype = storage_dtype(self.obs_space)
-        self.obs = np.zeros(self.obs_shape, self.obs_dtype)
+        self.obs = np.zeros(self.batch_shape, self.obs_dtype)
         self.ep_ret, self.ep_len = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         self.ep_index = np.zeros(num_envs, np.int64)
         self.ep_seed = [0] * num_envs
@@ -166,7 +166,7 @@ class Envs:
         num_envs = len(self.envs)
         actions = self._to_env(act)
         self.actions.append(actions.copy())  # an environment may change the action that it is given
-        next_obs = np.empty(self.obs_shape, self.obs_dtype)
+        next_obs = np.empty(self.batch_shape, self.obs_dtype)
         rew = np.empty(num_envs)
         terminated, truncated = np.empty(num_envs, np.bool_), np.empty(num_envs, np.bool_)
         n = 0
@@ -212,7 +212,7 @@ class Envs:
 
     def _check_shape(self, obs: Any) -> None:
         # Numpy would spread an observation of shape (1,) over a row of any length without a word.
-        if np.shape(obs) != self.one_shape:
+        if np.shape(obs) != self.obs_shape:
             raise ValueError(f"observation of shape {np.shape(obs)} in {self.obs_space}")
 
     def _fault(self, error: Exception, n: int, when: str) -> EnvError:

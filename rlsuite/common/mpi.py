@@ -34,10 +34,10 @@ def _connect() -> tuple[Any, Any]:
         raise UserError(
             f'mpiexec needs mpi4py, which can\'t be loaded ({error}): pip install "rlsuite[mpi]"'
         ) from error
-    if MPI.COMM_WORLD.Get_size() != launched_ranks():  # else each would train the same run for itself
+    if MPI.COMM_WORLD.Get_size() == 1:  # else each would train the same run for itself
         raise UserError(
-            f"the launcher started {launched_ranks()} processes, and MPI connects {MPI.COMM_WORLD.Get_size()}; "
-            "with SLURM use srun --mpi=pmi2, or, for runs of their own, unset SLURM_STEP_NUM_TASKS"
+            f"the launcher started {launched_ranks()} processes, and MPI does not connect them; use the mpiexec of "
+            "mpi4py's own MPI, which --cpus finds, or srun --mpi=pmi2; for runs apart unset SLURM_STEP_NUM_TASKS"
         )
     return MPI.COMM_WORLD, MPI.IN_PLACE
 

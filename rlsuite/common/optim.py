@@ -118,7 +118,7 @@ class FlatOptimizer:
         self.flat = flatten(module)
         mpi.broadcast_(self.flat)
         self.grad = torch.zeros_like(self.flat)
-        self.params, self.one = tuple(params), self.flat.new_ones(())
+        self.params, self.unit_grad = tuple(params), self.flat.new_ones(())  # of the loss to itself: 1
         if compile:
             module.compile(dynamic=True)  # one program for all batch sizes
         end = 0
@@ -136,10 +136,10 @@ class FlatOptimizer:
             NonFiniteError: the loss or its gradient is NaN or infinite; the parameters are left as they were.
         """
         self.grad.zero_()
-        # loss.backward() without its checks, which take as long as the gradient of a small network. And only for these
-        # parameters: a policy's loss may run through a critic, which it must not train.
+        # loss.backward() without its checks, which take up to a third as long as the gradient of a small network. And
+        # only for these parameters: a policy's loss may run through a critic, which it must not train.
         torch.autograd.Variable._execution_engine.run_backward(
-            (loss,), (self.one,), False, False, self.params, allow_unreachable=True, accumulate_grad=True
+            (loss,), (self.unit_grad,), False, False, self.params, allow_unreachable=True, accumulate_grad=True
         )
         mpi.average_(self.grad)
         norm: float = torch.linalg.vector_norm(self.grad).item()
