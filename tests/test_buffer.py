@@ -265,7 +265,8 @@ def test_only_with_graph_do_gradients_flow_through_a_batch():
     assert not any(part.requires_grad for part in (batch.val, batch.logp, batch.pi.logits))
     buf.clear()
     _, last_obs = fill(buf, np.random.default_rng(0), 8)
-    batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8, with_graph=True)
+    buf.with_graph = True
+    batch = buf.finish_rollout(ac, last_obs, 0.9, 0.8)
     assert not any(part.requires_grad for part in (batch.adv, batch.ret))
     for module, ours, again in (
         (ac.v, batch.val, ac.v(batch.x)),

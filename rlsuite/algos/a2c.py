@@ -207,7 +207,7 @@ def train(
     v_opt = FlatOptimizer("LossV", ac.v, rmsprop, config.max_grad_norm, config.compile)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
     epoch_steps = min(config.steps_per_epoch, config.total_steps)
-    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)
+    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler, with_graph=True)
     envs.reset()
 
     logger = logger or Logger()
@@ -232,7 +232,7 @@ def train(
 
                 # Features need statistics before anything is trained on them; does nothing after the first rollout.
                 ac.encode.warm_start(buf.states())
-                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam, with_graph=True)
+                batch = buf.finish_rollout(ac, obs, config.gamma, config.lam)
                 update(ac, pi_opt, v_opt, batch, config, stats)
                 # Only now: during a rollout and its update the features must not change under the policy.
                 ac.encode.update(buf.states(rollout_len))

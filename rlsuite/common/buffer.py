@@ -121,8 +121,12 @@ class RolloutBuffer:
         obs_space: spaces.Space[Any],
         act_space: spaces.Space[Any],
         reward_scaler: RewardScaler | None = None,
+        with_graph: bool = False,
     ) -> None:
-        """Room for an epoch of `steps` env steps, those of the `num_envs` environments of every rank together."""
+        """Room for an epoch of `steps` env steps, those of the `num_envs` environments of every rank together.
+
+        `with_graph`: gradients can flow through `val`, `logp` and `pi` of a batch, for one step on each network.
+        """
         shape = (steps // (num_envs * mpi.size), num_envs)
         self.obs = np.zeros(shape + (obs_space.shape or ()), storage_dtype(obs_space))
         discrete = isinstance(act_space, spaces.Discrete)
@@ -131,7 +135,7 @@ class RolloutBuffer:
         )
         self.rew, self.val, self.boot, self.entropy, self.adv = (np.zeros(shape, np.float32) for _ in range(5))
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-        self.reward_scaler = reward_scaler
+        self.reward_scaler, self.with_graph = reward_scaler, with_graph
         self.clear()
 
     def clear(self) -> None:
@@ -176,9 +180,7 @@ class RolloutBuffer:
             self.final += [(t, n, next_obs[n]) for n in map(int, np.flatnonzero(truncated))]
         self.t += 1
 
-    def finish_rollout(
-        self, ac: ActorCritic, last_obs: NDArray[Any], gamma: float, lam: float, with_graph: bool = False
-    ) -> Batch:
+    def finish_rollout(self, ac: ActorCritic, last_obs: NDArray[Any], gamma: float, lam: float) -> Batch:
         """Evaluate what was stored since the last rollout by the policy and critic that collected it.
 
         Values and log-probabilities of the whole rollout are computed here at once: one large batch costs a fraction of
@@ -189,7 +191,6 @@ class RolloutBuffer:
             last_obs: (N, *obs_shape), the observation after the last step.
             gamma: discount γ.
             lam: λ of `gae`.
-            with_graph: gradients can flow through `val`, `logp` and `pi` of the batch, for a first step on them.
 
         Raises:
             NonFiniteError: an advantage is NaN or infinite.
@@ -203,7 +204,7 @@ class RolloutBuffer:
         device = next(ac.parameters()).device
         final = [(t, n, o) for t, n, o in self.final if t >= self.start]
         ahead = np.concatenate([last_obs, [o for _, _, o in final]]) if final else last_obs
-        with torch.set_grad_enabled(with_graph):
+        with torch.set_grad_enabled(self.with_graph):
             x = ac.encode(to_tensor(obs.reshape(-1, *obs.shape[2:]), device))
             pi = ac.pi(x)
             flat_act = to_tensor(act.reshape(-1, *act.shape[2:]), device)
