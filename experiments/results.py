@@ -15,6 +15,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tables import write_table
+
 from rlsuite.common.envs import make_env, random_return
 from rlsuite.common.runs import read_config
 
@@ -100,10 +102,7 @@ def main() -> None:
     with published.open(newline="", encoding="utf-8") as file:
         before = {(old["algorithm"], old["environment"]): old for old in csv.DictReader(file)}
     rows = [r for r in (row(*task) or before.get(task[:2]) for task in TASKS) if r]
-    with published.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table("results", rows)
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(r.values()) for r in rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     readme = ROOT / "README.md"

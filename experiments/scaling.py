@@ -16,7 +16,6 @@ data/scaling.png draws the model.
 """
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tables import write_table
 
 from rlsuite.common import mpi
 from rlsuite.common.actor_critic import mlp
@@ -166,10 +166,7 @@ def main() -> None:
     alone, together = (busy(count) for count in (1, 2))
     rows.append({"what": "two cores / one, matrix products", "model": "2", "measured": f"{together / alone:.2f}"})
     print(rows[-1])
-    with (ROOT / "data" / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table("scaling", rows)
     draw(curves)
 
 

@@ -9,13 +9,14 @@ Source of the preset: rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1.
 """
 
 import argparse
-import csv
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ["rlsuite", "stable-baselines3"]
@@ -74,10 +75,7 @@ def main() -> None:
         for suite in SUITES:
             table.append(measure(suite, seed))
             print(*table[-1].values(), sep="  ", flush=True)
-    with (ROOT / "data" / "solved.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+    write_table("solved", table)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,12 @@ The table goes to data/speed.csv.
 """
 
 import argparse
-import csv
 import importlib
 import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -30,10 +28,10 @@ import torch
 from stable_baselines3 import A2C, DDPG, DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
+from tables import write_table
 
 from rlsuite.common.logger import Logger
 
-ROOT = Path(__file__).resolve().parents[1]
 SB3 = {"ppo": PPO, "a2c": A2C, "dqn": DQN, "ddpg": DDPG}
 
 
@@ -285,10 +283,7 @@ def main() -> None:
     for line in [list(table[0]), ["---"] * len(table[0]), *(list(line.values()) for line in table)]:
         print(f"| {' | '.join(line)} |")
     if not args.only:
-        with (ROOT / "data" / "speed.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+        write_table("speed", table)
 
 
 if __name__ == "__main__":
