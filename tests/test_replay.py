@@ -130,8 +130,7 @@ def test_equal_seeds_draw_equal_batches():
 
 def test_samples_are_copies():
     buf = buffer(10, 2)
-    for _ in play(buf, 8):
-        pass
+    list(play(buf, 8))
     before = content(buf)
     for tensor in buf.sample(50, CPU):
         tensor.zero_()
@@ -155,8 +154,7 @@ def test_a_million_transitions_of_half_cheetah_take_less_than_110_mb():
 def test_each_observation_is_stored_once():
     space = spaces.Box(0, 255, (20, 20, 3), np.uint8)
     buf = buffer(1000, 4, space)
-    for _ in play(buf, 300, space, ends=0.0):
-        pass
+    list(play(buf, 300, space, ends=0.0))
     assert buf.nbytes < 1.05 * 1000 * 20 * 20 * 3
 
 

@@ -162,8 +162,7 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
     Source: Mnih et al. 2015, methods, "Training algorithm for deep Q-networks" (error clipping).
     """
     assert q.shape == y.shape == q.shape[:1], (q.shape, y.shape)
-    error = nn.functional.smooth_l1_loss if loss == "huber" else nn.functional.mse_loss
-    return error(q, y)
+    return nn.functional.smooth_l1_loss(q, y) if loss == "huber" else nn.functional.mse_loss(q, y)
 
 
 def epsilon_at(step: int, config: Config) -> float:
