@@ -65,7 +65,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
+from rlsuite.common.acting import array_function
+from rlsuite.common.buffer import RolloutBuffer, plan_epochs
 from rlsuite.common.checks import check_config
 from rlsuite.common.diagnostics import greedy_entropy, greedy_kl, update_ratio
 from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
@@ -173,15 +174,16 @@ def epsilon_at(step: int, config: Config) -> float:
     return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
 
 
-@torch.inference_mode()
 def explore(
-    ac: QNetwork, obs: Tensor, epsilon: float, rng: np.random.Generator
+    q: NDArray[np.float32], epsilon: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """ε-greedy actions (N,) for observations (N, *obs_shape), and Q(s, a) (N,) of those taken."""
-    q = ac.q(ac.encode(obs)).cpu().numpy()
-    # A random action may be the greedy one too, which is therefore taken with probability 1 - ε + ε/n.
-    random = rng.random(len(q)) < epsilon
-    act = np.where(random, [rng.integers(q.shape[1]) for _ in q], q.argmax(1))  # a list: faster for a few of them
+    """ε-greedy actions (N,) where actions have the values q (N, n), and the values (N,) of those taken."""
+    act = q.argmax(1)
+    for i, chance in enumerate(rng.random(len(q))):
+        # It may be the greedy action too, which is therefore taken with probability 1 - ε + ε/n.
+        random_act = rng.integers(q.shape[1])
+        if chance < epsilon:
+            act[i] = random_act
     return act, q[np.arange(len(q)), act]
 
 
@@ -271,6 +273,7 @@ def train(
     ).to(device)
     num_actions = int(ac.act_space.n)
     q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
+    q_values = array_function(ac.encode, ac.q)
     target = copy.deepcopy(ac)
     target_flat = flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
@@ -296,7 +299,7 @@ def train(
                 share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
                 q_opt.lr = config.q_lr * share_left
                 epsilon = epsilon_at(envs.total_steps, config)
-                act, val = explore(ac, to_tensor(obs, device), epsilon, rng)
+                act, val = explore(q_values(obs), epsilon, rng)
                 next_obs, rew, terminated, truncated = envs.step(act)
                 replay.store(obs, act, rew, next_obs, terminated, truncated)
                 entropy = greedy_entropy(epsilon, num_actions)

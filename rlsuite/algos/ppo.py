@@ -66,8 +66,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from rlsuite.common.acting import sampler
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.buffer import Batch, RolloutBuffer, minibatches, plan_epochs, standardize, to_tensor
+from rlsuite.common.buffer import Batch, RolloutBuffer, minibatches, plan_epochs, standardize
 from rlsuite.common.checks import check_config
 from rlsuite.common.envs import EnvFn, Envs, make_env
 from rlsuite.common.health import Averages, exact_kl, on_policy_health
@@ -221,6 +222,7 @@ def train(
     ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm, config.compile)
     v_opt = FlatOptimizer("LossV", ac.v, adam, config.max_grad_norm, config.compile)
+    sample = sampler(ac, config.num_envs)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
     epoch_steps = min(config.steps_per_epoch, config.total_steps)
     buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler)
@@ -241,7 +243,7 @@ def train(
                 pi_opt.lr, v_opt.lr = config.pi_lr * share_left, config.vf_lr * share_left
 
                 for _ in range(rollout_len):
-                    act = ac.act(to_tensor(obs, device)).cpu().numpy()
+                    act = sample(obs)
                     next_obs, rew, terminated, truncated = envs.step(act)
                     buf.store(obs, act, rew, next_obs, terminated, truncated)
                     obs = envs.obs  # next_obs, or the first observation of a new episode

@@ -80,12 +80,10 @@ def discounted_returns(
     Returns:
         G (T, N) float32.
     """
-    ret = np.empty_like(rew)
-    following = boot[-1]
-    for t in range(len(rew) - 1, -1, -1):
-        following = np.where(truncated[t], boot[t], following)
-        ret[t] = following = rew[t] + gamma * following * ~terminated[t]
-    return ret
+    unseen = truncated.copy()
+    unseen[-1] = True
+    # λ = 1 sums all that was observed, and values of 0 take nothing from it.
+    return gae(rew, np.zeros_like(rew), np.where(unseen, boot, np.float32(0)), terminated, truncated, gamma, 1.0)
 
 
 class Batch(NamedTuple):

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlsuite.common import mpi, probes
+from rlsuite.common.acting import greedy, sampler
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import storage_dtype
 from rlsuite.common.checks import EnvError, NonFiniteError, UserError, json_object
@@ -370,14 +370,16 @@ def evaluate(
         UserError: the policy is deterministic and can't be sampled from.
         NonFiniteError: an observation, reward or action is NaN or infinite.
     """
-    device = next(ac.parameters()).device
-    choose = ac.mode if deterministic else getattr(ac, "act", None)
-    if choose is None:
+    if deterministic:
+        choose = greedy(ac)
+    elif isinstance(ac, QNetwork | MuQNetwork):
         raise UserError("this policy is deterministic and can't be sampled from; leave --stochastic out")
+    else:
+        choose = sampler(ac, 1)
     envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
     obs = envs.reset()
     while len(envs.returns) < episodes and envs.ep_len[0] < 100_000:
-        envs.step(choose(torch.as_tensor(obs, device=device)).cpu().numpy())
+        envs.step(choose(obs))
         obs = envs.obs
     return envs.returns, envs.lengths
 
