@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from rlsuite.common.acting import array_function, greedy, sampler
-from rlsuite.common.actor_critic import ActorCritic
+from rlsuite.common.acting import action_value, array_function, greedy, sampler
+from rlsuite.common.actor_critic import ActorCritic, GaussianPolicy
+from rlsuite.common.distributions import Gaussian
 from rlsuite.common.optim import FlatOptimizer, adam
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 
@@ -21,6 +22,13 @@ OBS_SPACES = {
     "image": spaces.Box(0, 255, (4, 4), np.uint8),
     "discrete": spaces.Discrete(5, start=2),
 }
+
+POLICIES = [
+    (ActorCritic, spaces.Discrete(4)),
+    (ActorCritic, spaces.Box(-2, 3, (2,))),
+    (QNetwork, spaces.Discrete(4)),
+    (MuQNetwork, spaces.Box(-2, 3, (2,))),
+]
 
 
 def observations(space, count=7):
@@ -52,7 +60,7 @@ def test_arrays_give_what_tensors_give_and_follow_the_gradient_steps(kind, norma
     q = QNetwork(OBS_SPACES[kind], spaces.Discrete(4), (16, 8), activation, normalize)
     step = train_a_little(q.q, lambda: q.q(q.encode(torch.from_numpy(obs))).square().mean())
     answer = array_function(q.encode, q.q)
-    assert "in_numpy" in answer.__qualname__
+    assert "as_it_is" not in answer.__qualname__
     before = answer(obs)
     np.testing.assert_allclose(before, in_torch(q.encode, q.q, obs), rtol=1e-5, atol=1e-6)
     step()
@@ -61,6 +69,7 @@ def test_arrays_give_what_tensors_give_and_follow_the_gradient_steps(kind, norma
     assert after.dtype == np.float32
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_allclose(after, in_torch(q.encode, q.q, obs), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(array_function(q.encode, q.q, exact=True)(obs), in_torch(q.encode, q.q, obs))
 
 
 def test_a_checkpoint_read_later_is_followed_too():
@@ -82,7 +91,7 @@ def test_networks_of_other_kinds_are_left_to_torch(kind):
         q.encode = nn.Hardtanh()
     obs = observations(BOX)
     answer = array_function(q.encode, q.q)
-    assert "in_torch" in answer.__qualname__
+    assert "as_it_is" in answer.__qualname__
     np.testing.assert_array_equal(answer(obs), in_torch(q.encode, q.q, obs))
 
 
@@ -104,30 +113,92 @@ def test_sampled_actions_are_those_of_act(act_space):
         step()
 
 
-@pytest.mark.parametrize("cls", [ActorCritic, QNetwork, MuQNetwork])
-def test_greedy_actions_are_those_of_mode(cls):
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(("cls", "act_space"), POLICIES)
+def test_greedy_actions_are_those_of_mode(cls, act_space, activation):
     torch.manual_seed(0)
     obs = observations(BOX, 500)
-    ac = cls(BOX, spaces.Box(-2, 2, (2,)) if cls is MuQNetwork else spaces.Discrete(4))
+    ac = cls(BOX, act_space, activation=activation)
+    answer = greedy(ac)
+    for p in ac.parameters():
+        p.data.mul_(3)
     act = ac.mode(torch.from_numpy(obs)).numpy()
-    chosen = greedy(ac)(obs)
-    assert chosen.dtype == act.dtype
+    assert answer(obs).dtype == act.dtype
     assert len(np.unique(act)) > 1
-    np.testing.assert_array_equal(chosen, act)
+    np.testing.assert_array_equal(answer(obs), act)
 
 
-@pytest.mark.parametrize("base", [ActorCritic, QNetwork])
-def test_an_act_or_mode_of_ones_own_is_asked(base):
-    class Contrary(base):
-        def act(self, obs):
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("kind", ["vector", "discrete"])
+def test_action_values_are_those_of_the_critic_and_follow_its_steps(kind, normalize):
+    torch.manual_seed(0)
+    obs, act_space = observations(OBS_SPACES[kind], 500), spaces.Box(-2, 3, (2,))
+    act = observations(act_space, 500)
+    ac = MuQNetwork(OBS_SPACES[kind], act_space, normalize_obs=normalize)
+    x = ac.encode(torch.from_numpy(obs))
+    step = train_a_little(ac.q, lambda: ac.q(x, torch.from_numpy(act)).square().mean())
+    answer = action_value(ac)
+    before = answer(obs, act)
+    step()
+    ac.encode.update(3 * obs + 1)
+    expected = ac.action_value(torch.from_numpy(obs), torch.from_numpy(act)).numpy()
+    assert np.abs(expected - before).max() > 0.01
+    np.testing.assert_allclose(answer(obs, act), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("base", "act_space"), POLICIES)
+def test_functions_of_ones_own_are_asked(base, act_space):
+    class Own(base):
+        def act(self, obs, act=None):
             return torch.full((len(obs),), 7)
 
-        mode = act
+        mode = action_value = act
 
-    ac, obs = Contrary(BOX, spaces.Discrete(4)), observations(BOX)
+    ac, obs = Own(BOX, act_space), observations(BOX)
     np.testing.assert_array_equal(greedy(ac)(obs), 7)
     if base is ActorCritic:
         np.testing.assert_array_equal(sampler(ac, len(obs))(obs), 7)
+    if base is MuQNetwork:
+        np.testing.assert_array_equal(action_value(ac)(obs, observations(act_space)), 7)
+
+
+@pytest.mark.parametrize("base", [ActorCritic, QNetwork, MuQNetwork])
+def test_networks_of_ones_own_are_asked(base):
+    class Sevens(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *inputs):
+            return 0 * self.inner(*inputs) + 7
+
+    act_space = spaces.Box(-2, 3, (2,)) if base is MuQNetwork else spaces.Discrete(4)
+    ac, obs = base(BOX, act_space), observations(BOX)
+    if base is MuQNetwork:
+        ac.pi, ac.q = Sevens(ac.pi), Sevens(ac.q)
+        np.testing.assert_array_equal(greedy(ac)(obs), 7)
+        np.testing.assert_array_equal(action_value(ac)(obs, observations(act_space)), 7)
+    elif base is QNetwork:
+        ac.q = Sevens(ac.q)
+        np.testing.assert_array_equal(greedy(ac)(obs), 0)
+    else:
+        ac.pi.logits = Sevens(ac.pi.logits)
+        np.testing.assert_array_equal(greedy(ac)(obs), 0)
+        torch.manual_seed(0)
+        assert len(set(sampler(ac, 7)(obs))) > 1
+
+
+def test_a_policy_of_ones_own_is_asked():
+    class Always7(GaussianPolicy):
+        def forward(self, x):
+            mu = torch.full((len(x), 2), 7.0)
+            return Gaussian(mu, mu - torch.inf)
+
+    act_space, obs = spaces.Box(-2, 3, (2,)), observations(BOX)
+    ac = ActorCritic(BOX, act_space)
+    ac.pi = Always7(3, act_space, (8,), "tanh", 0.0)
+    np.testing.assert_array_equal(sampler(ac, len(obs))(obs), 7)
+    np.testing.assert_array_equal(greedy(ac)(obs), 7)
 
 
 def test_numbers_too_large_for_floats_are_no_warning():

@@ -60,7 +60,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common.buffer import RolloutBuffer, plan_epochs, to_tensor
+from rlsuite.common.acting import action_value, greedy
+from rlsuite.common.buffer import RolloutBuffer, plan_epochs
 from rlsuite.common.checks import check_config
 from rlsuite.common.diagnostics import noise_entropy, noise_kl, update_ratio
 from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
@@ -260,6 +261,7 @@ def train(
     ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm, config.compile)
     q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
+    mu, q_value = greedy(ac), action_value(ac)
     target = copy.deepcopy(ac)
     target_pi, target_q = flatten(target.pi), flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
@@ -291,12 +293,12 @@ def train(
                     entropy = float(np.log(high - low).sum())
                 else:
                     z[:] = next_noise(z, config.noise_corr, rng)
-                    act = ac.mode(to_tensor(obs, device)).cpu().numpy() + noise * width * z
+                    act = mu(obs) + noise * width * z
                     entropy = noise_entropy(noise * width)
                 next_obs, rew, terminated, truncated = envs.step(act)
                 # What is learned about is the action that the environment took.
                 act = act.clip(low, high)
-                val = ac.action_value(to_tensor(obs, device), to_tensor(act, device)).cpu().numpy()
+                val = q_value(obs, act)
                 replay.store(obs, act, rew, next_obs, terminated, truncated)
                 buf.store(obs, act, rew, next_obs, terminated, truncated, val, entropy)
                 obs = envs.obs  # next_obs, or the first observation of a new episode

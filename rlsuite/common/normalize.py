@@ -49,7 +49,7 @@ class ObsEncoder(nn.Module):
         """Features (B, F) of observations (B, *obs_shape)."""
         if self.discrete:
             return nn.functional.one_hot(obs.long() - self.start, self.features).float()
-        x = obs.reshape(obs.shape[0], -1).float()
+        x = (obs if obs.ndim == 2 else obs.reshape(obs.shape[0], -1)).float()
         if self.scale != 1:
             x = x * self.scale
         return self.standardize(x) if self.normalize else x
