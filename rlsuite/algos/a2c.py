@@ -206,7 +206,7 @@ def train(
     ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, rmsprop, config.max_grad_norm, config.compile)
     v_opt = FlatOptimizer("LossV", ac.v, rmsprop, config.max_grad_norm, config.compile)
-    sample = sampler(ac, config.num_envs)
+    sample = sampler(ac, config.num_envs)  # a ~ π(·|s)
     scaler = RewardScaler(config.num_envs, config.gamma) if config.scale_reward else None
     epoch_steps = min(config.steps_per_epoch, config.total_steps)
     buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space, scaler, with_graph=True)

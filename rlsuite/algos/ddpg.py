@@ -261,7 +261,7 @@ def train(
     ).to(device)
     pi_opt = FlatOptimizer("LossPi", ac.pi, adam, config.max_grad_norm, config.compile)
     q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
-    mu, q_value = greedy(ac), action_value(ac)
+    mu, q_value = greedy(ac), action_value(ac)  # μ(s), Q(s, a)
     target = copy.deepcopy(ac)
     target_pi, target_q = flatten(target.pi), flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)

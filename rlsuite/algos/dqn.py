@@ -273,7 +273,7 @@ def train(
     ).to(device)
     num_actions = int(ac.act_space.n)
     q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
-    q_values = array_function(ac.encode, ac.q)
+    q_values = array_function(ac.encode, ac.q)  # Q(s, ·)
     target = copy.deepcopy(ac)
     target_flat = flatten(target.q)
     replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
