@@ -270,8 +270,9 @@ def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
         values = [float(line[column]) for line in table if line[column]]
         if values:
             print(f"geometric mean of {column}: {statistics.geometric_mean(values):.2f}")
-    nearest = statistics.geometric_mean(float(line["x other"] or line["x SB3"]) for line in table)
-    print(f"geometric mean of x other, or x SB3 where there is none: {nearest:.2f}")
+    nearest = [float(line["x other"] or line["x SB3"]) for line in table if line["x other"] or line["x SB3"]]
+    if nearest:
+        print(f"geometric mean of x other, or x SB3 where there is none: {statistics.geometric_mean(nearest):.2f}")
     return table
 
 

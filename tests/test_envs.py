@@ -513,3 +513,6 @@ def test_a_discrete_observation_out_of_its_space_is_refused():
     envs.envs[0].unwrapped.step = lambda action: (16, 0.0, False, False, {})
     with pytest.raises(EnvError, match=r"observation \[16\] in Discrete\(16\)"):
         envs.step(np.zeros(1, np.int64))
+    envs.envs[0].unwrapped.reset = lambda seed, options: (-1, {})
+    with pytest.raises(EnvError, match=r"observation -1 in Discrete\(16\)"):
+        envs.reset()

@@ -161,6 +161,8 @@ def test_a_deterministic_policy_cannot_be_sampled_from(env_id, kind):
     with pytest.raises(UserError, match="deterministic"):
         evaluate(ac, env, 1, seed=0, deterministic=False)
     assert len(evaluate(ac, env, 2, seed=0)[0]) == 2
+    ac.act = ac.mode
+    assert evaluate(ac, env, 2, seed=0, deterministic=False) == evaluate(ac, env, 2, seed=0)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -180,10 +180,9 @@ def explore(
     """ε-greedy actions (N,) where actions have the values q (N, n), and the values (N,) of those taken."""
     act = q.argmax(1)
     for i, chance in enumerate(rng.random(len(q))):
-        # It may be the greedy action too, which is therefore taken with probability 1 - ε + ε/n.
-        random_act = rng.integers(q.shape[1])
+        random_act = rng.integers(q.shape[1])  # also where it is not needed: as many draws whatever ε
         if chance < epsilon:
-            act[i] = random_act
+            act[i] = random_act  # perhaps the greedy one again: that has probability 1 - ε + ε/n
     return act, q[np.arange(len(q)), act]
 
 

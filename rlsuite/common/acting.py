@@ -1,8 +1,9 @@
-"""Networks that act, as functions of arrays: what torch takes for a few observations is hardly arithmetic.
+"""Networks that act, as functions of arrays: for a few observations at a time, arithmetic is the least that torch does.
 
-Numpy answers several times sooner, but rounds differently. For choosing among discrete actions that is good enough: the
-last bit of a score hardly ever changes which score is the largest. It would change every continuous action a little, so
-those are computed by torch's own operations, without the modules around them.
+What is left out here are the modules and the preparations for gradients, around operations that stay the same. Sampling
+a discrete action goes further and computes the logits in numpy, which answers several times sooner but rounds
+differently: next to the noise of the sampling, a last bit changes one action in millions. It would change every
+continuous action a little, and a greedy one wherever two values lie close together, so those stay with torch.
 
 The functions read parameters where they lie, and so follow every gradient step. Make them after what moves parameters,
 such as `FlatOptimizer(...)` and `to(device)`. Networks other than those of this package, and other devices, are asked
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from rlsuite.common.actor_critic import ActorCritic, CategoricalPolicy, GaussianPolicy, Layers
 from rlsuite.common.buffer import to_tensor
@@ -25,23 +26,22 @@ from rlsuite.common.q_networks import ContinuousQ, DeterministicPolicy, Discrete
 
 Array = NDArray[Any]
 ArrayFunction = Callable[[Array], Array]
+TensorFunction = Callable[[Tensor], Tensor]
 
 
-def array_function(encode: nn.Module, net: nn.Module, exact: bool = False) -> ArrayFunction:
+def array_function(encode: nn.Module, net: nn.Module) -> ArrayFunction:
     """The function obs -> net(encode(obs)), from arrays (N, *obs_shape) to arrays (N, n), without gradients.
 
     Args:
         encode: an `ObsEncoder`, or another module from observations to features.
         net: `Layers`, or another module of features.
-        exact: round as torch does, at the price of its operations.
     """
     layers = net.net if type(net) is DiscreteQ and not net.dueling else net
+    if _is_plain(encode, layers):
+        outputs = _bare_layers(layers)
+        # forward() itself: a module's call does more than this takes.
+        return lambda obs: outputs(encode.forward(torch.from_numpy(obs))).numpy()
     device = next(net.parameters()).device
-    if device.type == "cpu" and type(layers) is Layers and type(encode) is ObsEncoder:
-        if exact:
-            return _torch_operations(encode, layers)
-        features, outputs = _numpy_features(encode), _numpy_layers(layers)
-        return lambda obs: outputs(features(obs))
 
     @torch.inference_mode()
     def as_it_is(obs: Array) -> Array:
@@ -51,45 +51,47 @@ def array_function(encode: nn.Module, net: nn.Module, exact: bool = False) -> Ar
     return as_it_is
 
 
-def _torch_operations(encode: ObsEncoder, layers: Layers) -> ArrayFunction:
-    # Of detached parameters, so that no gradient is prepared and none has to be switched off.
-    *hidden, last = ((weight.detach(), bias.detach()) for weight, bias in (*layers.hidden, layers.last))
+def _is_plain(encode: nn.Module, net: nn.Module) -> bool:
+    return (
+        type(encode) is ObsEncoder
+        and type(net) is Layers
+        and net.activation in (torch.tanh, torch.relu)
+        and all(bias is not None and bias.device.type == "cpu" for _, bias in (*net.hidden, net.last))
+    )
 
-    def outputs(obs: Array) -> Array:
-        x = encode.forward(torch.from_numpy(obs))
+
+def _bare_layers(layers: Any) -> TensorFunction:
+    # addmm is what linear() does after transposing. Detached, so that no gradient is prepared and none switched off.
+    *hidden, (last_weight, last_bias) = (
+        (weight.detach().T, bias.detach()) for weight, bias in (*layers.hidden, layers.last)
+    )
+
+    def outputs(x: Tensor) -> Tensor:
         for weight, bias in hidden:
-            x = layers.activation(nn.functional.linear(x, weight, bias))
-        out: Array = nn.functional.linear(x, *last).numpy()
-        return out
+            x = layers.activation(torch.addmm(bias, x, weight))
+        return torch.addmm(last_bias, x, last_weight)
 
     return outputs
 
 
-def _numpy_features(encode: ObsEncoder) -> ArrayFunction:
+def _logits_in_numpy(encode: ObsEncoder, layers: Layers) -> ArrayFunction:
     mean, var = encode.mean.numpy(), encode.var.numpy()
-    one_hot = np.eye(encode.features if encode.discrete else 0, dtype=np.float32)
-
-    def features(obs: Array) -> Array:
-        flat = one_hot[obs - encode.start] if encode.discrete else obs.reshape(len(obs), -1)
-        x: Array = flat.astype(np.float32, copy=False)
-        if encode.scale != 1:
-            x = x * np.float32(encode.scale)
-        if encode.normalize:
-            with np.errstate(over="ignore"):
-                x = ((x - mean) / np.sqrt(var + 1e-8)).clip(-10, 10)
-        return x
-
-    return features
-
-
-def _numpy_layers(layers: Layers) -> ArrayFunction:
     *hidden, (last_weight, last_bias) = (
         (weight.detach().numpy().T, bias.detach().numpy()) for weight, bias in (*layers.hidden, layers.last)
     )
     tanh = layers.activation is torch.tanh
 
-    def outputs(x: Array) -> Array:
+    def logits(obs: Array) -> Array:
+        if encode.discrete:
+            x = np.zeros((len(obs), encode.features), np.float32)
+            x[np.arange(len(obs)), obs - encode.start] = 1
+        else:
+            x = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
+        if encode.scale != 1:
+            x = x * np.float32(encode.scale)
         with np.errstate(over="ignore", invalid="ignore"):  # as in torch, where infinities and NaNs are no warning
+            if encode.normalize:
+                x = ((x - mean) / np.sqrt(var + 1e-8)).clip(-10, 10)
             for weight, bias in hidden:
                 x = x @ weight
                 x += bias
@@ -98,7 +100,7 @@ def _numpy_layers(layers: Layers) -> ArrayFunction:
             out += last_bias
         return out
 
-    return outputs
+    return logits
 
 
 def sampler(ac: ActorCritic, num_envs: int) -> ArrayFunction:
@@ -106,60 +108,75 @@ def sampler(ac: ActorCritic, num_envs: int) -> ArrayFunction:
 
     Actions are (num_envs,) int64 or (num_envs, d) float32. The random numbers are those that `ac.act` would draw.
     """
-    pi, act_space, device = ac.pi, ac.act_space, next(ac.parameters()).device
-    known = type(ac).act is ActorCritic.act and device.type == "cpu"
-    if known and type(pi) is CategoricalPolicy and isinstance(act_space, spaces.Discrete):
-        logits = array_function(ac.encode, pi.logits)
+    pi, act_space = getattr(ac, "pi", None), ac.act_space
+    own = not _inherits(ac.act, ActorCritic.act)
+    if not own and type(pi) is CategoricalPolicy and _is_plain(ac.encode, pi.logits):
+        assert isinstance(act_space, spaces.Discrete)
+        logits = _logits_in_numpy(ac.encode, pi.logits)  # type: ignore[arg-type]
         exponential = torch.empty(num_envs, int(act_space.n))
         drawn = exponential.numpy()  # the same memory
 
         def sample_categorical(obs: Array) -> Array:
+            assert len(obs) == num_envs, (len(obs), num_envs)
             exponential.exponential_()
             act: Array = (logits(obs) - np.log(drawn)).argmax(1)  # see `Categorical.sample`
             return act
 
         return sample_categorical
 
-    if known and type(pi) is GaussianPolicy:
-        net = array_function(ac.encode, pi.net, exact=True)
-        mid, width, log_width, log_std = pi.mid.numpy(), pi.width.numpy(), pi.width.log(), pi.log_std.detach()
+    if not own and type(pi) is GaussianPolicy and _is_plain(ac.encode, pi.net):
+        net, mid, width = array_function(ac.encode, pi.net), pi.mid.numpy(), pi.width.numpy()
+        width_tensor, log_std = pi.width, pi.log_std.detach()
         normal = torch.empty(num_envs, len(mid))
         z = normal.numpy()
 
         def sample_gaussian(obs: Array) -> Array:
+            assert len(obs) == num_envs, (len(obs), num_envs)
             normal.normal_()
-            std = (log_width + log_std).exp().numpy()
-            act: Array = z * std + (mid + width * net(obs))  # see `GaussianPolicy` and `Gaussian.sample`
+            std = (width_tensor.log() + log_std).exp().numpy()
+            with np.errstate(over="ignore", invalid="ignore"):
+                act: Array = z * std + (mid + width * net(obs))  # see `GaussianPolicy` and `Gaussian.sample`
             return act
 
         return sample_gaussian
 
+    device = next(ac.parameters()).device
     return lambda obs: ac.act(to_tensor(obs, device)).cpu().numpy()
 
 
 def greedy(ac: ActorCritic | QNetwork | MuQNetwork) -> ArrayFunction:
     """The function obs -> action of `ac.mode`, from arrays (N, *obs_shape) to arrays (N,) int64 or (N, d) float32."""
-    mode, device = type(ac).mode, next(ac.parameters()).device
-    if isinstance(ac, QNetwork) and mode is QNetwork.mode:
+    pi = getattr(ac, "pi", None)
+    if isinstance(ac, QNetwork) and _inherits(ac.mode, QNetwork.mode):
         values = array_function(ac.encode, ac.q)
         return lambda obs: values(obs).argmax(1)
-    if isinstance(ac, ActorCritic) and mode is ActorCritic.mode and type(ac.pi) is CategoricalPolicy:
-        logits = array_function(ac.encode, ac.pi.logits)
+    if _inherits(ac.mode, ActorCritic.mode) and type(pi) is CategoricalPolicy:
+        logits = array_function(ac.encode, pi.logits)
         return lambda obs: logits(obs).argmax(1)
-    known = isinstance(ac, MuQNetwork) and mode is MuQNetwork.mode and device.type == "cpu"
-    if known and type(ac.pi) is DeterministicPolicy:
-        net = array_function(ac.encode, ac.pi.net, exact=True)
-        mid, width = ac.pi.mid.numpy(), ac.pi.width.numpy()
-        return lambda obs: mid + width * torch.from_numpy(net(obs)).tanh().numpy()  # see `DeterministicPolicy`
+    if _inherits(ac.mode, MuQNetwork.mode) and type(pi) is DeterministicPolicy and _is_plain(ac.encode, pi.net):
+        net, mid, width = array_function(ac.encode, pi.net), pi.mid.numpy(), pi.width.numpy()
+        # see `DeterministicPolicy`
+        return lambda obs: mid + width * torch.from_numpy(net(obs)).tanh().numpy()
+    device = next(ac.parameters()).device
     return lambda obs: ac.mode(to_tensor(obs, device)).cpu().numpy()
 
 
 def action_value(ac: MuQNetwork) -> Callable[[Array, Array], Array]:
     """The function obs, act -> Q(s, a) of `ac.action_value`, from arrays (N, *obs_shape), (N, d) to arrays (N,)."""
-    q, device = ac.q, next(ac.parameters()).device
-    known = type(ac).action_value is MuQNetwork.action_value and type(q) is ContinuousQ and device.type == "cpu"
-    if known and type(ac.encode) is ObsEncoder and type(q.net) is Layers:
-        features, outputs = _numpy_features(ac.encode), _numpy_layers(q.net)
-        mid, scale = q.mid.numpy(), q.scale.numpy()
-        return lambda obs, act: outputs(np.concatenate([features(obs), (act - mid) * scale], 1))[:, 0]
+    q = ac.q
+    if _inherits(ac.action_value, MuQNetwork.action_value) and type(q) is ContinuousQ and _is_plain(ac.encode, q.net):
+        outputs, mid, scale = _bare_layers(q.net), q.mid.numpy(), q.scale.numpy()
+
+        def bare(obs: Array, act: Array) -> Array:
+            x = ac.encode.forward(torch.from_numpy(obs))
+            out: Array = outputs(torch.cat([x, torch.from_numpy((act - mid) * scale)], 1)).numpy()
+            return out[:, 0]
+
+        return bare
+    device = next(ac.parameters()).device
     return lambda obs, act: ac.action_value(to_tensor(obs, device), to_tensor(act, device)).cpu().numpy()
+
+
+def _inherits(method: Any, function: Any) -> bool:
+    """Whether an object's method is this function, and not one of a subclass or the object's own."""
+    return getattr(method, "__func__", None) is function

@@ -145,6 +145,7 @@ class Envs:
             obs = np.asarray(obs, self.obs_dtype)
         except Exception as error:
             raise self._fault(error, n, "reset") from error
+        self._check_range(obs)
         if not np.isfinite(obs).all():
             raise self._not_finite("observation", obs, n, "reset")
         return obs
@@ -224,9 +225,12 @@ class Envs:
             f"{self.total_steps}: {type(error).__name__}: {' '.join(str(error).split())}{where}"
         )
 
-    def _check_values(self, obs: NDArray[Any], rew: NDArray[np.float64]) -> None:
+    def _check_range(self, obs: NDArray[Any]) -> None:
         if isinstance(self.obs_space, spaces.Discrete) and ((obs < self.obs_space.start) | (obs >= self.obs_end)).any():
             raise EnvError(f"an environment returned observation {obs} in {self.obs_space}")
+
+    def _check_values(self, obs: NDArray[Any], rew: NDArray[np.float64]) -> None:
+        self._check_range(obs)
         if np.count_nonzero(np.isfinite(obs)) < obs.size:
             n = int(np.flatnonzero(~np.isfinite(obs.reshape(len(obs), -1)).all(1))[0])
             raise self._not_finite("observation", obs[n], n, f"step {self.ep_len[n] + 1}")
@@ -372,10 +376,10 @@ def evaluate(
     """
     if deterministic:
         choose = greedy(ac)
-    elif isinstance(ac, QNetwork | MuQNetwork):
-        raise UserError("this policy is deterministic and can't be sampled from; leave --stochastic out")
+    elif hasattr(ac, "act"):
+        choose = sampler(ac, 1)  # type: ignore[arg-type]
     else:
-        choose = sampler(ac, 1)
+        raise UserError("this policy is deterministic and can't be sampled from; leave --stochastic out")
     envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
     obs = envs.reset()
     while len(envs.returns) < episodes and envs.ep_len[0] < 100_000:
