@@ -296,8 +296,7 @@ def train(
                     act = mu(obs) + noise * width * z
                     entropy = noise_entropy(noise * width)
                 next_obs, rew, terminated, truncated = envs.step(act)
-                # What is learned about is the action that the environment took.
-                act = act.clip(low, high)
+                act = act.clip(low, high)  # what the environment took, and so what is learned about
                 val = q_value(obs, act)
                 replay.store(obs, act, rew, next_obs, terminated, truncated)
                 buf.store(obs, act, rew, next_obs, terminated, truncated, val, entropy)
@@ -311,12 +310,11 @@ def train(
                         target_pi.lerp_(pi_opt.flat, 1 - config.polyak)
                         target_q.lerp_(q_opt.flat, 1 - config.polyak)
 
-            test_returns = evaluate(ac, test_env, config.num_test_episodes, config.seed)
             returns, episodes = envs.end_epoch()
             row = {
                 "Epoch": epoch,
                 **returns,
-                **episode_stats(*test_returns, prefix="Test"),
+                **episode_stats(*evaluate(ac, test_env, config.num_test_episodes, config.seed), prefix="Test"),
                 **policy_change(before, ac, target, *buf.probe(device), noise),
                 **off_policy_health(ac, buf, obs, config.gamma, stats),
                 **stats.means(),

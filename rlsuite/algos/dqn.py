@@ -311,12 +311,11 @@ def train(
                     for _ in range(config.gradient_steps * envs.passed(config.update_every)):
                         update(ac, target, q_opt, replay.sample(config.batch_size, device), config, stats)
 
-            test_returns = evaluate(ac, test_env, config.num_test_episodes, config.seed)
             returns, episodes = envs.end_epoch()
             row = {
                 "Epoch": epoch,
                 **returns,
-                **episode_stats(*test_returns, prefix="Test"),
+                **episode_stats(*evaluate(ac, test_env, config.num_test_episodes, config.seed), prefix="Test"),
                 **policy_change(before, ac, target, *buf.probe(device), epsilon),
                 **off_policy_health(ac, buf, obs, config.gamma, stats),
                 **stats.means(),

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -103,17 +102,17 @@ def _logits_in_numpy(encode: ObsEncoder, layers: Layers) -> ArrayFunction:
     return logits
 
 
-def sampler(ac: ActorCritic, num_envs: int) -> ArrayFunction:
+def sampler(ac: Any, num_envs: int) -> ArrayFunction:
     """The function obs -> a ~ π(·|s) of `ac.act`, from arrays (num_envs, *obs_shape) to arrays.
 
+    `ac` is an `ActorCritic`, or anything else that has its `act`.
     Actions are (num_envs,) int64 or (num_envs, d) float32. The random numbers are those that `ac.act` would draw.
     """
-    pi, act_space = getattr(ac, "pi", None), ac.act_space
+    pi = getattr(ac, "pi", None)
     own = not _inherits(ac.act, ActorCritic.act)
     if not own and type(pi) is CategoricalPolicy and _is_plain(ac.encode, pi.logits):
-        assert isinstance(act_space, spaces.Discrete)
-        logits = _logits_in_numpy(ac.encode, pi.logits)  # type: ignore[arg-type]
-        exponential = torch.empty(num_envs, int(act_space.n))
+        logits = _logits_in_numpy(ac.encode, pi.logits)
+        exponential = torch.empty(num_envs, pi.logits.last[1].numel())
         drawn = exponential.numpy()  # the same memory
 
         def sample_categorical(obs: Array) -> Array:

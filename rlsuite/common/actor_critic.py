@@ -46,9 +46,7 @@ class Layers(nn.Sequential):
         raise TypeError("a layer of Layers can't be replaced; build another one with mlp()")
 
 
-def mlp(
-    sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0, orthogonal: bool = True
-) -> nn.Sequential:
+def mlp(sizes: Sequence[int], activation: str = "tanh", out_gain: float = 1.0, orthogonal: bool = True) -> Layers:
     """Fully connected layers.
 
     Args:

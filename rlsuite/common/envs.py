@@ -377,7 +377,7 @@ def evaluate(
     if deterministic:
         choose = greedy(ac)
     elif hasattr(ac, "act"):
-        choose = sampler(ac, 1)  # type: ignore[arg-type]
+        choose = sampler(ac, 1)
     else:
         raise UserError("this policy is deterministic and can't be sampled from; leave --stochastic out")
     envs = Envs(lambda: env, 1, seed, rank=TEST_EPISODES)
