@@ -214,6 +214,7 @@ def test_kept_tensors_come_back_whole_in_one_array():
     stats, q = Averages(), torch.arange(3.0, requires_grad=True)
     stats.keep(q=2 * q, target=torch.ones(3))
     stats.keep(q=q[:2])
+    q.data += 7  # what is kept is a copy, which leaves the step's own memory free
     assert stats.kept("q").tolist() == [0, 2, 4, 0, 1]
     assert stats.kept("target").tolist() == [1, 1, 1]
     assert (stats.kept("nothing").shape, stats.kept("nothing").dtype) == ((0,), np.float32)

@@ -1,6 +1,7 @@
 """The columns that algorithms have in common, put together once per epoch."""
 
 import math
+from array import array
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Averages:
         self.sums = dict.fromkeys(names, math.nan)
         self.weights = dict.fromkeys(names, 0.0)
         self.maxima: dict[str, float] = {}
-        self.tensors: dict[str, list[Tensor]] = {}
+        self.arrays: dict[str, array[float]] = {}
 
     def add(self, weight: float = 1, **values: float) -> None:
         """Count each value with the weight."""
@@ -52,14 +53,15 @@ class Averages:
         return means | {name: max(m[name] for m in maxima) for name in self.maxima}
 
     def keep(self, **tensors: Tensor) -> None:
-        """Keep tensors (B,) of each gradient step whole, for what no mean can tell."""
+        """Keep float32 tensors (B,) of each gradient step whole, for what no mean can tell."""
         for name, tensor in tensors.items():
-            self.tensors.setdefault(name, []).append(tensor.detach())
+            # Copied to one place: a small tensor left between the large ones of each step would keep freed memory from
+            # being used again, hundreds of kilobytes each time.
+            self.arrays.setdefault(name, array("f")).frombytes(tensor.detach().cpu().numpy().tobytes())
 
     def kept(self, name: str) -> NDArray[np.float32]:
         """All values kept under a name, on all ranks, in one array."""
-        values = self.tensors.get(name)
-        return mpi.gather(torch.cat(values).cpu().numpy() if values else np.zeros(0, np.float32))
+        return mpi.gather(np.array(self.arrays.get(name, ()), np.float32))
 
 
 @torch.no_grad()
