@@ -212,7 +212,7 @@ def test_averages_of_names_are_nan_until_something_is_counted():
 
 def test_kept_tensors_come_back_whole_in_one_array():
     stats, q = Averages(), torch.arange(3.0, requires_grad=True)
-    stats.keep(q=2 * q, target=torch.ones(3))
+    stats.keep(q=2 * q, target=torch.ones(3, dtype=torch.float64))
     stats.keep(q=q[:2])
     q.data += 7  # what is kept is a copy, which leaves the step's own memory free
     assert stats.kept("q").tolist() == [0, 2, 4, 0, 1]

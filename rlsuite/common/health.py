@@ -53,11 +53,11 @@ class Averages:
         return means | {name: max(m[name] for m in maxima) for name in self.maxima}
 
     def keep(self, **tensors: Tensor) -> None:
-        """Keep float32 tensors (B,) of each gradient step whole, for what no mean can tell."""
+        """Keep tensors (B,) of each gradient step whole, for what no mean can tell."""
         for name, tensor in tensors.items():
             # Copied to one place: a small tensor left between the large ones of each step would keep freed memory from
             # being used again, hundreds of kilobytes each time.
-            self.arrays.setdefault(name, array("f")).frombytes(tensor.detach().cpu().numpy().tobytes())
+            self.arrays.setdefault(name, array("f")).frombytes(tensor.detach().cpu().float().numpy().tobytes())
 
     def kept(self, name: str) -> NDArray[np.float32]:
         """All values kept under a name, on all ranks, in one array."""

@@ -247,7 +247,7 @@ class GlobalGenerators:
         version, numbers, gauss = state["python"]
         random.setstate((version, tuple(numbers), gauss))
         name, pos, has_gauss, cached = state["numpy"]
-        np.random.set_state((name, state["numpy_keys"], pos, has_gauss, cached))  # noqa: NPY002
+        np.random.set_state((name, state["numpy_keys"], pos, has_gauss, cached))  # noqa: NPY002 - likewise
         torch.set_rng_state(torch.from_numpy(state["torch"]))
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state(torch.from_numpy(state["cuda"]))
