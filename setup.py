@@ -5,18 +5,15 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 MPI = ["mpi4py>=4", "mpich>=4.1; sys_platform != 'win32'"]
-ONNX = ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"]
 EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
     "video": ["imageio>=2.30", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
     "tensorboard": ["tensorboard>=2.12"],
     "mpi": MPI,
-    "onnx": ONNX,
     "bench": ["stable-baselines3>=2.3", "gymnasium[mujoco]"],
     "test": [
         *MPI,
-        *ONNX,
         "pytest>=8",
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",
@@ -44,6 +41,7 @@ setup(
         "numpy>=1.26",
         "matplotlib>=3.8",
         "safetensors>=0.4.3",
+        "annotated-types>=0.6",
         "psutil>=5.9",
         "tyro>=0.9",
         "rich>=13",

@@ -6,14 +6,18 @@ imported.
 """
 
 import os
+import sys
+import time
+import traceback
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsuite.common.checks import UserError
+from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
 
-if TYPE_CHECKING:  # the command line must not wait for torch
+if TYPE_CHECKING:  # reading a log must not wait for torch
     from torch import Tensor
 
 # How the launchers tell a process that it is one of several: MPICH and Intel MPI, Open MPI, SLURM's srun.
@@ -47,6 +51,23 @@ size: int = _comm.Get_size() if _comm else 1
 """number of processes"""
 rank: int = _comm.Get_rank() if _comm else 0
 """which of them this is, from 0; rank 0 writes files and prints"""
+
+
+def share(count: int) -> int:
+    """This rank's part of `count` samples, rounded up: every rank has equally many."""
+    return -(-count // size)
+
+
+def ranks_on_this_host() -> int:
+    """How many of the processes share this machine's memory; every rank must ask."""
+    if not _comm:
+        return 1
+    from mpi4py import MPI
+
+    host = _comm.Split_type(MPI.COMM_TYPE_SHARED)
+    count = int(host.Get_size())
+    host.Free()
+    return count
 
 
 def average_(x: "Tensor") -> None:
@@ -86,3 +107,25 @@ def abort(code: int) -> None:
     """End all processes at once: the others wait for this one, which will not answer any more."""
     if _comm:
         _comm.Abort(code)
+
+
+def end_all(error: BaseException) -> None:
+    """Say what ended this rank, and end the others with it; returns where there is only one process."""
+    if not _comm:
+        return
+    if rank > 0:
+        time.sleep(1)  # rank 0 may be about to say the same and to end all
+    if isinstance(error, UserError | NonFiniteError | EnvError):
+        text = f"rlsuite: {error}"
+    else:
+        text = "".join(traceback.format_exception(error)).rstrip()
+    print(f"{text} (rank {rank} of {size})", file=sys.stderr, flush=True)
+    abort(exit_code(error))
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    end_all(error)
+
+
+if _comm:  # a script that calls `train` and fails on one rank must not leave the others waiting
+    sys.excepthook = _uncaught
