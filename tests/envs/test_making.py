@@ -1,0 +1,98 @@
+"""Making environments from ids and keyword arguments."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from rlsuite.envs.making import check_module, json_object, make_env
+from rlsuite.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "message"),
+    [
+        ("CartPole-v999", "{}", "CartPole-v999"),
+        ("NoSuchThing-v0", "{}", "NoSuchThing"),
+        ("no_such_module:Thing-v0", "{}", "no_such_module"),
+        ("not an id!", "{}", "not an id!"),
+        ("CartPole-v1", '{"wheels": 4}', "wheels"),
+        ("CartPole-v1", "{wheels: 4}", "JSON object"),
+        ("CartPole-v1", "[4]", "JSON object"),
+        ("CartPole-v1", '{"max_episode_steps": "a"}', "CartPole-v1.*max_episode_steps"),
+    ],
+)
+def test_make_env_explains_what_is_wrong_in_one_line(env_id: str, kwargs: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        make_env(env_id, kwargs)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('Box2D is not installed, run `pip install "gymnasium[box2d]"`', 'pip install "rlsuite[box2d]"'),
+        ("pip install something\nsecond line", "pip install something"),
+    ],
+)
+def test_a_missing_package_is_named(text: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*args: Any, **options: Any) -> None:
+        raise gym.error.DependencyNotInstalled(text)
+
+    monkeypatch.setattr("gymnasium.make", make)
+    with pytest.raises(UserError, match="environment LunarLander-v3 needs a package") as error:
+        make_env("LunarLander-v3")
+    assert str(error.value).endswith(hint)
+
+
+def test_make_env_passes_arguments_on() -> None:
+    space: Any = make_env("FrozenLake-v1", '{"map_name": "8x8"}').observation_space
+    assert space.n == 64
+    assert make_env("CartPole-v1", render_mode="rgb_array").render_mode == "rgb_array"
+    assert make_env("CartPole-v1").render_mode is None
+
+
+@pytest.mark.parametrize("limit", [3, 30])  # shorter and longer than the 20 steps that are registered
+def test_a_time_limit_is_a_keyword_argument(limit: int) -> None:
+    env = make_env("rlsuite/ConstantReward-v0", json.dumps({"max_episode_steps": limit}))
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(limit)] == [(False, False)] * (limit - 1) + [(False, True)]
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == limit
+
+
+def test_a_time_limit_for_an_environment_that_is_registered_without_one() -> None:
+    gym.register("rlsuite-tests/Endless-v0", "rlsuite.envs.probes:ConstantReward")
+    env = make_env("rlsuite-tests/Endless-v0", '{"max_episode_steps": 1000}')
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(1000)] == [False] * 999 + [True]
+
+
+def test_a_module_out_of_a_file_is_imported_only_if_the_user_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign_envs.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"--import-env foreign_envs$"):
+        check_module("foreign_envs:Thing-v0", "")
+    with pytest.raises(UserError, match=r"--import-env foreign_envs$"):
+        check_module("foreign_envs:Thing-v0", "json")
+    assert "foreign_envs" not in sys.modules
+    check_module("foreign_envs:Thing-v0", "foreign_envs")
+    assert sys.modules.pop("foreign_envs")
+    check_module("CartPole-v1", "")
+
+
+def test_a_module_that_can_not_be_imported_is_named() -> None:
+    with pytest.raises(UserError, match="--import-env no_such_module: No module named"):
+        check_module("CartPole-v1", "no_such_module")
+
+
+def test_json_object() -> None:
+    assert json_object('{"a": [1, null]}', "--flag") == {"a": [1, None]}
+    for text in ("", "{", "[]", "3", "null", '"text"', "[" * 100_000):
+        with pytest.raises(UserError, match="--flag must be a JSON object such as"):
+            json_object(text, "--flag")
