@@ -1,8 +1,8 @@
-"""Find, read and group run directories: the only thing a finished run and a figure have in common.
+"""Find, read and group run directories: here figures and reports learn what a run has done.
 
 A run directory holds `progress.txt` (tab separated, one header line, one row per epoch) and `config.json`.
-Spinning Up's directories are read too. Files may be damaged, hostile or still growing: reading them
-executes nothing, and whatever is wrong with them is a `UserError`.
+Spinning Up's directories are read too. Files may be damaged, hostile or still growing. Reading them executes nothing,
+and whatever is wrong with them is a `UserError`.
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsuite.common.checks import UserError
+from rlsuite.errors import UserError
 
 Columns = dict[str, NDArray[np.float64]]
 
-# What tells two repetitions of one experiment apart. The last row is what Spinning Up writes.
+# In these fields two repetitions of one experiment may differ. Those of the last row are Spinning Up's.
 # fmt: off
 PER_RUN_FIELDS = {
     "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "resumed", "checkpoint_every",
@@ -93,7 +93,7 @@ def read_progress(run: Path) -> Columns:
         UserError: the file can't be read, or a line or cell is damaged (named by its line number).
     """
     path = run / "progress.txt"
-    # What follows the last newline is half written, even where it looks whole: "1000" of "100000".
+    # What follows the last newline is half written, even where it looks whole: "1000" may be half of "100000".
     lines = [line.rstrip("\r") for line in _read_text(path).split("\n")[:-1]]
     while lines and not lines[-1]:
         lines.pop()
@@ -120,8 +120,11 @@ def group_by_settings(runs: Sequence[Path]) -> list[Group]:
     """Group the runs that differ only in their seed, in order of first appearance.
 
     The label names what differs: algorithm and environment, then each setting that differs between groups
-    of the same algorithm and environment (across algorithms nearly all do, and tell the reader nothing).
+    of the same algorithm and environment. Across algorithms nearly all settings differ, and tell the reader nothing.
     Groups that differ in nothing but their name are labelled with it, and so is a group that is alone.
+
+    Raises:
+        UserError: as `read_config`.
     """
     members: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for run in runs:

@@ -11,64 +11,81 @@ No file is ever changed: each is written aside, forced to the disk and renamed, 
 there is a whole checkpoint at every moment, and a damaged one is noticed. They hold arrays and JSON, no code.
 """
 
-import hashlib
-import json
-import os
 import random
 import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import save as save_arrays
 from torch import nn
 
-from rlsuite.common import mpi
-from rlsuite.common.checkpoint import load_weights, policy_arrays, read_safetensors, save_epoch, write_atomically
-from rlsuite.common.checks import EnvError, UserError
-from rlsuite.common.envs import Envs, Episode
-from rlsuite.common.logger import Logger
-from rlsuite.common.replay import ReplayBuffer
+from rlsuite import mpi
+from rlsuite.errors import EnvError, UserError
+from rlsuite.rundir.files import Arrays, pack, sync_directory, unpack, write_atomically
+from rlsuite.rundir.policies import load_weights, policy_arrays
 
-Arrays = dict[str, NDArray[Any]]
 State = dict[str, Any]
 """Of one object: names to arrays, or to whatever JSON can hold."""
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """A part that only grows at one end, so that a checkpoint needs no more than what is new: the replay buffer."""
+
+    stored: int
+    """transitions ever stored"""
+
+    def __len__(self) -> int:
+        """Transitions held."""
+
+    def stored_since(self, stored: int) -> Arrays:
+        """What was stored since there were `stored` transitions."""
+
+    def load(self, parts: Sequence[Arrays]) -> None:
+        """Fill it with what `stored_since` gave, in the order of time."""
+
+
+class Log(Protocol):
+    """What a checkpoint asks of the log, whose file goes on where the checkpoint was made."""
+
+    def state_dict(self) -> State:
+        """How far the log is."""
+
+    def check_log(self, state: State) -> None:
+        """Raise UserError if the file does not begin with what had been written in this state."""
+
+    def check_settings(self, state: State) -> None:
+        """Raise UserError if this state is of other settings."""
 
 
 class Checkpoint:
     """The state of a training, as the objects that have one.
 
-    A part is a module, an array that is only ever changed in place, a numpy `Generator`, a `ReplayBuffer`, or anything
-    with `state_dict()` and `load_state_dict()`; None is passed over. The global generators of python, numpy and torch
-    are always parts. What is not a part must follow from the settings and from `epoch`.
+    A part is a module, an array that is only ever changed in place, a numpy `Generator`, a `Memory`, or anything with
+    `state_dict()` and `load_state_dict()`. The global generators of python, numpy and torch are always parts. What is
+    not a part must follow from the settings and from `epoch`.
     """
 
-    def __init__(self, logger: Logger, ac: nn.Module, envs: Envs, **parts: Any) -> None:
-        """Take the parts, and if the logger resumes a run, put them into the state of its last checkpoint.
+    def __init__(self, run_dir: Path, log: Log, every: int, parts: dict[str, Any]) -> None:
+        """Remember what to save.
 
         Args:
-            logger: started; knows the run directory and how often to write.
-            ac: the networks; also saved as the policy to play and share.
-            envs: the environments.
-            parts: everything else that changes during training.
-
-        Raises:
-            UserError: no checkpoint is whole, or the newest whole one belongs to other settings.
+            run_dir: of the run.
+            log: its log.
+            every: epochs from one checkpoint to the next; 0 for none.
+            parts: all that changes during training, by name.
         """
-        assert logger.run_dir is not None, "start() comes first"
-        self.logger, self.run_dir, self.folder = logger, logger.run_dir, logger.run_dir / "checkpoint"
-        self.ac, self.envs = ac, envs
-        self.parts = {"ac": ac, "envs": envs, "random": GlobalGenerators(), **parts}
-        self.replay = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
+        self.folder, self.log, self.every = run_dir / "checkpoint", log, every
+        self.parts = {"random": GlobalGenerators(), **parts}
+        self.memory = next((part for part in parts.values() if isinstance(part, Memory)), None)
         self.segments: list[tuple[int, int]] = []
-        """of the replay buffer on disk: the epoch after which each was written, and transitions stored until then"""
+        """of the memory on disk: the epoch after which each was written, and transitions stored until then"""
         self.kept: list[tuple[int, int]] = []
         """checkpoints on disk: the epoch, and how many of the oldest transitions it does not need"""
         self.pending: dict[Path, bytes] = {}
@@ -77,46 +94,35 @@ class Checkpoint:
         """transitions that the state in `pending` does not need"""
         self.epoch = 0
         """epochs finished"""
-        if logger.resume:
-            try:
-                self._restore()
-            except BaseException:
-                logger.close()
-                raise
-        left = logger.config.total_steps - envs.total_steps
-        self.last_epoch = self.epoch - (-left // logger.config.steps_per_epoch)
 
-    def save(self, epoch: int, obs: NDArray[Any], episodes: dict[str, Episode]) -> None:
-        """Save the policy, the epoch's episodes and, at six epochs of the run, a snapshot; then the whole state.
-
-        Args:
-            epoch: which one has just ended, from 1; its row is in progress.txt.
-            obs: states that the epoch visited (K, *obs_shape).
-            episodes: "best" and "worst", or nothing if none finished.
+    def save(self, epoch: int, last: bool) -> None:
+        """Collect the whole state after an epoch, and write it every so many epochs and after the last one.
 
         Raises:
             OSError: the disk is full or not writable; the checkpoint before this one is whole.
         """
-        with _signals_wait():
-            save_epoch(self.run_dir, epoch, self.last_epoch, self.envs.total_steps, self.ac, obs, episodes)
-            self.epoch = epoch
-            every = self.logger.checkpoint_every
-            if every:
-                self._collect()
-            if every and (epoch % every == 0 or epoch == self.last_epoch):
+        self.epoch = epoch
+        if self.every:
+            self._collect()
+            if epoch % self.every == 0 or last:
                 self._write()
 
     def close(self) -> None:
         """Write the state after the last whole epoch, if it is not on disk yet; a disk that is full can't be helped."""
-        with _signals_wait(), suppress(OSError):
+        with signals_wait(), suppress(OSError):
             self._write(together=False)
+
+    def store_again(self, count: int) -> None:
+        """The newest `count` transitions of the memory have changed: they go into the next segment once more."""
+        if self.memory is not None and self.segments:
+            self.segments[-1] = (self.segments[-1][0], self.memory.stored - count)
 
     def _collect(self) -> None:
         """Copy the state as it is now into the bytes of files, which `_write` puts on the disk."""
-        if self.replay is not None:
+        if self.memory is not None:
             last = self.segments[-1][1] if self.segments else 0
-            self.segments.append((self.epoch, self.replay.stored))
-            self.pending[self._path("replay", self.epoch)] = encode(self.replay.stored_since(last), {})
+            self.segments.append((self.epoch, self.memory.stored))
+            self.pending[self._path("replay", self.epoch)] = pack(self.memory.stored_since(last), {})
         self.oldest = self._oldest()
         needed = self._segments_since(self.oldest)
         names = {self._path("replay", k) for k, _ in needed}
@@ -127,8 +133,8 @@ class Checkpoint:
             state = _state(part)
             arrays |= {f"{name}/{key}": value for key, value in state.items() if isinstance(value, np.ndarray)}
             facts[name] = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
-        about = {"epoch": self.epoch, "ranks": mpi.size, "segments": needed, "log": self.logger.state_dict()}
-        self.pending[self._path("epoch", self.epoch)] = encode(arrays, {"parts": facts, **about})
+        about = {"epoch": self.epoch, "ranks": mpi.size, "segments": needed, "log": self.log.state_dict()}
+        self.pending[self._path("epoch", self.epoch)] = pack(arrays, {"parts": facts, **about})
 
     def _write(self, together: bool = True) -> None:
         """Put the collected state on the disk; `together` with the other ranks, which after an error may not follow."""
@@ -153,7 +159,7 @@ class Checkpoint:
 
     def _oldest(self) -> int:
         """Transitions that had been stored before the oldest one in the replay buffer."""
-        return self.replay.stored - len(self.replay) if self.replay is not None else 0
+        return self.memory.stored - len(self.memory) if self.memory is not None else 0
 
     def _segments_since(self, first: int) -> list[tuple[int, int]]:
         """The segments in which there is anything after the first `first` transitions, and the newest."""
@@ -162,58 +168,61 @@ class Checkpoint:
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}_{epoch:06d}_rank_{mpi.rank}.safetensors"
 
-    def _restore(self) -> None:
-        """Go back to the newest checkpoint that is whole on all ranks."""
+    def restore(self) -> State | None:
+        """Go back to the newest checkpoint that is whole on all ranks.
+
+        Returns:
+            The state of the log then; None if no epoch was finished.
+
+        Raises:
+            UserError: no checkpoint is whole, or the newest whole one belongs to other settings.
+        """
         names = [path.name for path in self.folder.glob("epoch_*_rank_*.safetensors")] if self.folder.is_dir() else []
         found = [match for name in names if (match := re.fullmatch(r"epoch_(\d+)_rank_(\d+)\.safetensors", name))]
-        epochs = sorted({int(match[1]) for match in found}, reverse=True)
-        if not mpi.gather_objects(epochs)[0]:
-            self.logger.begin_anew()
-            self.logger.say("no epoch was finished: this run starts from its beginning")
-            return
-        for epoch in mpi.gather_objects(epochs)[0]:
+        epochs = mpi.gather_objects(sorted({int(match[1]) for match in found}, reverse=True))[0]
+        for epoch in epochs:
             problem = ""
             try:
                 arrays, facts, segments = self._read(epoch)
             except UserError as error:
                 problem = f"{error}"
             problem = next((p for p in mpi.gather_objects(problem) if p), "")
-            if problem:
-                if mpi.rank == 0:
-                    print(f"rlsuite: {problem}; looking for an older checkpoint", file=sys.stderr)
-                continue
-            self._load(arrays, facts, segments)
-            return
-        raise UserError(f"{self.folder} holds no checkpoint that is whole: this run can't be resumed")
+            if not problem:
+                self._load(arrays, facts, segments)
+                return dict(facts["log"])
+            if mpi.rank == 0:
+                print(f"rlsuite: {problem}; looking for an older checkpoint", file=sys.stderr)
+        if epochs:
+            raise UserError(f"{self.folder} holds no checkpoint that is whole: this run can't be resumed")
+        return None
 
-    def _read(self, epoch: int) -> tuple[Arrays, dict[str, Any], list[Arrays]]:
+    def _read(self, epoch: int) -> tuple[Arrays, State, list[Arrays]]:
         """Read a checkpoint without changing anything; UserError if any part of it is missing or damaged."""
         path = self._path("epoch", epoch)
-        arrays, facts = decode(path)
+        arrays, facts = unpack(path)
         try:
             ranks, log = int(facts["ranks"]), dict(facts["log"])
             segments = [(int(k), int(stop)) for k, stop in facts["segments"]]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is damaged: {error!r}") from error
         if ranks == mpi.size:
-            self.logger.check_log(log)
-        return arrays, {**facts, "segments": segments}, [decode(self._path("replay", k))[0] for k, _ in segments]
+            self.log.check_log(log)
+        return arrays, {**facts, "segments": segments}, [unpack(self._path("replay", k))[0] for k, _ in segments]
 
-    def _load(self, arrays: Arrays, facts: dict[str, Any], segments: list[Arrays]) -> None:
+    def _load(self, arrays: Arrays, facts: State, segments: list[Arrays]) -> None:
         """Put all parts into the state that was read."""
         if facts["ranks"] != mpi.size:
             raise UserError(
-                f"{self.run_dir} was trained by {facts['ranks']} processes, and here are {mpi.size}; "
+                f"{self.folder.parent} was trained by {facts['ranks']} processes, and here are {mpi.size}; "
                 f"resume with --cpus {facts['ranks']}"
             )
-        self.logger.check_settings(facts["log"])
+        self.log.check_settings(facts["log"])
         try:
             for name, part in self.parts.items():
                 own = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
                 _load_state(part, {**facts["parts"][name], **own})
-            if self.replay is not None:
-                self.replay.load(segments)
-                self.replay.end_episodes(self.envs.restarted)
+            if self.memory is not None:
+                self.memory.load(segments)
             self.epoch = int(facts["epoch"])
         except EnvError:
             raise
@@ -221,12 +230,7 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint in {self.folder} does not fit the run's config.json: {reason}") from error
         self.segments = facts["segments"]
-        if self.replay is not None and self.envs.restarted:  # the newest transitions have changed: store them again
-            self.segments[-1] = (self.segments[-1][0], self.replay.stored - self.replay.num_envs)
         self.kept = [(self.epoch, self._oldest())]
-        warnings = [text for part in mpi.gather_objects(self.envs.warnings) for text in part]
-        self.logger.continue_log(facts["log"], self.epoch, warnings)
-        self.logger.say(f"resumed after epoch {self.epoch}, {self.envs.total_steps:,} env steps")
 
 
 class GlobalGenerators:
@@ -255,7 +259,7 @@ class GlobalGenerators:
 
 def _state(part: Any) -> State:
     """A copy of the state of a part."""
-    if part is None or isinstance(part, ReplayBuffer):
+    if isinstance(part, Memory):
         return {}
     if isinstance(part, nn.Module):
         return dict(policy_arrays(part))
@@ -270,7 +274,7 @@ def _state(part: Any) -> State:
 
 
 def _load_state(part: Any, state: State) -> None:
-    if part is None or isinstance(part, ReplayBuffer):
+    if isinstance(part, Memory):
         return
     if isinstance(part, nn.Module):
         load_weights(part, state)
@@ -286,52 +290,8 @@ def _load_state(part: Any, state: State) -> None:
         part.load_state_dict(state)
 
 
-def encode(arrays: Arrays, facts: dict[str, Any]) -> bytes:
-    """A safetensors file of arrays and JSON facts, with a digest of both."""
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    text = json.dumps(facts)
-    return save_arrays(arrays, metadata={"facts": text, "digest": _digest(arrays, text)})
-
-
-def decode(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """What `encode` was given.
-
-    Raises:
-        UserError: there is no such file, or its content is not what was written.
-    """
-    arrays, metadata = read_safetensors(path)
-    text = metadata.get("facts", "")
-    if metadata.get("digest") != _digest(arrays, text):
-        raise UserError(f"{path} is damaged: its digest does not fit its content")
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(facts, dict):
-        raise UserError(f"{path} is damaged: it holds no facts")
-    return arrays, facts
-
-
-def _digest(arrays: Arrays, text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def sync_directory(path: Path) -> None:
-    """Force the names in a directory to the disk; a file that is synced but not named there would be lost."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 @contextmanager
-def _signals_wait() -> Iterator[None]:
+def signals_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM take effect after this block."""
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield

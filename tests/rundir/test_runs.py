@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rlsuite.run
-from rlsuite.common.checks import UserError
-from rlsuite.common.runs import find_runs, group_by_settings, read_config, read_progress
+from rlsuite.errors import UserError
+from rlsuite.rundir.runs import find_runs, group_by_settings, read_config, read_progress
 
 TWO_ROWS = "Epoch\tKL\n1\t0.5\n2\t0.25\n"
 
@@ -237,7 +236,7 @@ def test_spinning_up_config(tmp_path: Path) -> None:
 
 
 def test_needs_neither_torch_nor_matplotlib() -> None:
-    code = "import sys, rlsuite.common.runs; print({'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, rlsuite.rundir.runs; print({'torch', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -258,7 +257,10 @@ def test_any_progress_file_is_read_or_refused(tmp_path_factory, content):
         assert len({len(column) for column in read_progress(run).values()}) <= 1
 
 
-@given(mostly_sound('{"algo": "ppo", "env": "CartPole-v1", "seed": 0, "hidden_sizes": [64, 64], "gamma": 0.99}'))
+CONFIG = '{"algo": "ppo", "env": "CartPole-v1", "seed": 0, "hidden_sizes": [64, 64], "gamma": 0.99}'
+
+
+@given(mostly_sound(CONFIG))
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_any_config_file_is_read_or_refused(tmp_path_factory, content):
     run = tmp_path_factory.mktemp("run")
@@ -267,6 +269,16 @@ def test_any_config_file_is_read_or_refused(tmp_path_factory, content):
     with suppress(UserError):
         assert isinstance(read_config(run), dict)
         group_by_settings([run])
+
+
+@given(mostly_sound(CONFIG))
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_any_config_file_is_resumed_or_refused(tmp_path_factory, content):
+    import rlsuite.run
+
+    run = tmp_path_factory.mktemp("run")
+    (run / "config.json").write_bytes(content)
+    (run / "progress.txt").write_text("Epoch\n1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rlsuite.run, "train_all", lambda *args: 0)
         assert rlsuite.run.main(["--resume", str(run), "--quiet"]) in (0, 2)

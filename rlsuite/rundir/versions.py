@@ -1,0 +1,31 @@
+"""Which code a run was made with."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Of python and of the packages that results depend on."""
+    names = ("rlsuite", "torch", "numpy", "gymnasium")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def git_commit() -> str:
+    """The commit of the source that runs, with "+" for uncommitted changes, or "" outside a checkout."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return ""
+    try:
+        command = ["git", "-C", os.fspath(source), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
