@@ -1,8 +1,19 @@
 """rlsuite: deep reinforcement learning algorithms to read, run and diagnose."""
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlsuite.loading import Policy
 
 __version__ = "0.1.0"
 
 # Numpy decides at its import. For networks this small a second thread only takes a core from another process.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def load(run_dir: Any, env: Any = None, actor_critic: Any = None) -> "Policy":
+    """The policy of a run, a function from observations to actions; see `rlsuite.loading.load`."""
+    from rlsuite import loading  # late: reading a log must not wait for torch
+
+    return loading.load(run_dir, env, actor_critic)

@@ -1,14 +1,15 @@
 """Deep Q-Networks (DQN), with Double DQN and dueling heads as options.
 
 The idea. If Q(s, a) is the return of taking a in s and acting best afterwards, then the best policy needs no network of
-its own: take the action with the highest Q. Q satisfies an equation with itself (Bellman's), so that it can be learned
-from single steps (s, a, rew, s'), whoever took them. DQN makes this stable with a network by two means: it trains on
-steps drawn at random from a large memory, which are nearly independent, and towards targets of an older copy of the
+its own: take the action with the highest Q. Q satisfies an equation with itself (Bellman's), so it can be learned from
+single steps (s, a, rew, s'), whoever took them. DQN makes this stable with a network by two means. It trains on steps
+drawn at random from a large memory, which are nearly independent. And it trains towards targets of an older copy of the
 network, which hold still for a while.
 
 Off-policy. Actions: Discrete. Observations: Discrete or Box.
 
-Key equations, in the names of the code (B transitions drawn from the replay buffer; q is the network, target a copy):
+Key equations, in the names of the code (B transitions drawn from the replay buffer; q is the network q_net, target its
+older copy; s' the state after s, a' an action there):
 
     y     = rew + gamma (1 - terminated) max_a' target(s', a')               one step of Bellman's optimality equation
     y     = rew + gamma (1 - terminated) target(s', argmax_a' q(s', a'))     the same with double_q
@@ -25,25 +26,27 @@ quite the same: that lowers the bias, and does not remove it.
 Pseudocode:
 
     repeat until total_steps:
-        every target_every env steps: move the target network
         take an action in each environment: at random for start_steps, ε-greedy then
         store (s, a, rew, s', terminated)
         from update_after on, once in update_every env steps, repeat gradient_steps times:
             draw batch_size transitions; one gradient step on L_q
+        every target_every env steps: move the target network
 
 Differs from DDPG (ddpg.py): the maximum is found by trying all actions; DDPG trains a second network to find it.
-Differs from PPO (ppo.py): every step is trained on many times, long after it was taken, so that fewer are needed; but
-the target moves with what is being learned, and nothing bounds how far one update changes the policy.
+Differs from PPO (ppo.py): every step is trained on many times, long after it was taken, so fewer are needed. But the
+target moves with what is being learned, and nothing bounds how far one update changes the policy.
 
-Deviations from the paper: Adam instead of RMSprop; the squared loss, where the paper clips the error to ±1 (loss huber
-does; see q_loss for what that costs); gradients are scaled down to max_grad_norm; rewards are not clipped; target_every
-counts env steps, not updates; no frame stacking, no convolutions.
+Deviations from the paper: Adam instead of RMSprop. The squared loss, where the paper clips the error to ±1 (loss huber
+does; q_loss says what that costs). Gradients are scaled down to max_grad_norm. Rewards are not clipped. target_every
+counts env steps, not updates. No frame stacking, no convolutions. The first weights are small, not orthogonal: the
+larger they are, the more a step on Q(s, a) moves Q(s', ·) with it, and the sooner bootstrapping runs away.
 
-What to look at. Entropy says nothing but ε; whether the policy still changes is in GreedyFlips: near 0 and a bad return
-mean that it has settled on the wrong thing. ActionEntropy near 0: always the same action. ValueBias that grows without
+What to look at. Entropy says nothing but ε; GreedyFlips says whether the policy still changes. Near 0 with a bad
+return, it has settled on the wrong thing. ActionEntropy near 0: always the same action. ValueBias that grows without
 end, QVals far above any return that is possible: over-estimation; try double_q, a larger target_every, a lower q_lr.
-TargetGap that grows: the network runs away from its targets. ExplainedVarianceTD near 1 and ExplainedVariance near or
-below 0: the targets are learned, but they are not the returns (exploration alone lowers it somewhat).
+TargetGap, how far the target had fallen behind when it moved, grows: the network runs away from its targets.
+ExplainedVarianceTD near 1 and ExplainedVariance near or below 0: the targets are learned, but they are not the returns
+(exploration alone lowers it somewhat).
 
 References:
     Mnih et al. 2015, "Human-level control through deep reinforcement learning": algorithm 1.
@@ -51,12 +54,13 @@ References:
     Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning": eq. 9.
     Pardo et al. 2018, "Time Limits in Reinforcement Learning": eq. 6.
 
-Run:     python -m rlsuite.run dqn --env CartPole-v1
-Expect:  with its preset (rlsuite/presets.py) a return of nearly 500, the maximum, within 50,000 steps.
+Run:      python -m rlsuite.run dqn --env CartPole-v1
+Expect:   with its preset (rlsuite/presets.py) a return of nearly 500, the maximum, within 50,000 steps.
+Exercise: set target_every = 1, so that the target is the network itself. What do ValueBias and TargetGap do, and which
+          of them warns first?
 """
 
 import copy
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,18 +69,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common.acting import array_function
-from rlsuite.common.buffer import RolloutBuffer, plan_epochs
-from rlsuite.common.checks import check_config
-from rlsuite.common.diagnostics import greedy_entropy, greedy_kl, update_ratio
-from rlsuite.common.envs import EnvFn, Envs, episode_stats, evaluate, make_env
-from rlsuite.common.health import Averages, off_policy_health
+from rlsuite import settings
+from rlsuite.common.diagnostics import greedy_entropy
+from rlsuite.common.health import Averages, greedy_health, off_policy_health, target_gap
 from rlsuite.common.logger import Logger
-from rlsuite.common.optim import FlatOptimizer, adam, flatten, set_up_torch
+from rlsuite.common.optim import Adam, flatten, set_up_torch
 from rlsuite.common.q_networks import QNetwork
 from rlsuite.common.replay import ReplayBuffer, Transitions
-from rlsuite.common.resume import Checkpoint
 from rlsuite.common.seeding import seed_everything
+from rlsuite.common.training import Training
+from rlsuite.envs.evaluation import test_episodes
+from rlsuite.envs.making import EnvFn
+from rlsuite.envs.stepping import Envs
 
 
 @dataclass(frozen=True)
@@ -84,36 +88,40 @@ class Config:
     """Settings of DQN. Counts of steps are env steps over all environments unless they say otherwise."""
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
-    env_kwargs: str = "{}"  # JSON object of arguments for the environment
-    seed: int = 0  # of everything random: networks, actions, environments, samples
-    total_steps: int = 100_000  # budget in env steps, met exactly; a multiple of num_envs
-    num_envs: int = 1  # environments that step together, in each process
-    steps_per_epoch: int = 2000  # env steps per row of the log; a multiple of num_envs
-    gamma: float = 0.99  # discount per step, 0 to 1; 1/(1-gamma) steps is how far ahead the agent looks
-    buffer_size: int = 100_000  # transitions in the replay buffer; the oldest are forgotten
-    batch_size: int = 64  # transitions per gradient step
-    start_steps: int = 1000  # env steps of uniformly random actions at the start
-    update_after: int = 1000  # env steps before the first gradient step
-    update_every: int = 4  # env steps from one update to the next
-    gradient_steps: int = 1  # gradient steps per update
-    epsilon_start: float = 1.0  # share of random actions where its line begins, at env step 0; start_steps come first
-    epsilon_end: float = 0.05  # share of random actions where the line ends, and from there on
-    epsilon_share: float = 0.2  # share of total_steps that the line takes, counted from env step 0
-    target_every: int = 500  # env steps from one change of the target network to the next
-    polyak: float = 0.0  # weight of the old target at each change, 0 to 1; 0 copies, 0.995 goes with target_every 1
+    env_kwargs: settings.JsonObject = "{}"  # JSON object of arguments for the environment
+    seed: settings.Seed = 0  # seeds networks, actions, environments and sampling
+    total_steps: settings.Steps = 100_000  # budget in env steps; rounded up to whole steps of all environments
+    num_envs: settings.Environments = 1  # environments that step together, in each process
+    steps_per_epoch: settings.Steps = 2000  # env steps per row of the log; rounded up likewise
+    gamma: settings.Unit = 0.99  # discount per step; the agent looks about 1/(1-gamma) steps ahead
+    buffer_size: settings.Stored = 100_000  # transitions in the replay buffer; the oldest are forgotten
+    batch_size: settings.Shared = 64  # transitions per gradient step
+    start_steps: settings.CountOrZero = 1000  # env steps of uniformly random actions at the start
+    update_after: settings.CountOrZero = 1000  # env steps before the first gradient step
+    update_every: settings.Count = 4  # env steps from one update to the next
+    gradient_steps: settings.Count = 1  # gradient steps per update
+    epsilon_start: settings.Unit = 1.0  # share of random actions where its line begins, at env step 0
+    epsilon_end: settings.Unit = 0.05  # share of random actions where the line ends, and from there on
+    epsilon_share: settings.Unit = 0.2  # share of total_steps that the line takes, counted from env step 0
+    target_every: settings.Count = 500  # env steps from one move of the target network to the next
+    polyak: settings.Unit = 0.0  # weight of the old target at each move; 0 copies, 0.995 goes with target_every 1
     loss: Literal["squared", "huber"] = "squared"  # huber: errors beyond 1 pull no harder than 1
     double_q: bool = False  # Double DQN: choose the next action by q, value it by the target network
     dueling: bool = False  # dueling heads: one output for the state's value, one per action for what it adds
-    q_lr: float = 1e-3  # learning rate
+    q_lr: settings.LearningRate = 1e-3  # learning rate
     lr_schedule: Literal["constant", "linear"] = "constant"  # linear: the learning rate falls to 0 over total_steps
-    max_grad_norm: float = 10.0  # larger gradients are scaled down to this norm
-    hidden_sizes: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    max_grad_norm: settings.PositiveOrInf = 10.0  # larger gradients are scaled down to this norm; inf: never
+    hidden_sizes: settings.Widths = (128, 128)  # widths of the hidden layers
     activation: Literal["tanh", "relu"] = "relu"  # after each hidden layer
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    num_test_episodes: int = 5  # greedy episodes after each epoch in another environment, of 100,000 steps at most
+    num_test_episodes: settings.CountOrZero = 5  # greedy episodes after each epoch, in an environment of their own
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
-    torch_threads: int = 1  # threads of torch; networks this small are fastest on one
+    torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+        settings.check_replay(self)
 
 
 def td_target(rew: Tensor, terminated: Tensor, next_q: Tensor, next_act: Tensor, gamma: float) -> Tensor:
@@ -148,7 +156,7 @@ def q_loss(q: Tensor, y: Tensor, loss: str) -> Tensor:
         L = E[ h(q - y) ],   squared: h(e) = e²;   huber: h(e) = ½ e² if |e| < 1, else |e| - ½
 
     The Huber loss has the gradient of an error clipped to ±1: one surprising reward does not wreck the network. But a
-    clipped pull makes Q settle near the median of its targets, not their mean: where errors are large and one step in
+    clipped pull makes Q settle near the median of its targets, not their mean. Where errors are large and one step in
     ten ends the episode, the nine that go on outvote it, and Q climbs above any return. Below 1 the gradient is half
     that of the square.
 
@@ -174,65 +182,38 @@ def epsilon_at(step: int, config: Config) -> float:
     return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
 
 
-def explore(
-    q: NDArray[np.float32], epsilon: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """ε-greedy actions (N,) where actions have the values q (N, n), and the values (N,) of those taken."""
-    act = q.argmax(1)
+def explore(q: NDArray[np.float32], epsilon: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """ε-greedy actions (N,) where the actions have the values q (N, n)."""
+    act: NDArray[np.int64] = q.argmax(1)
     for i, chance in enumerate(rng.random(len(q))):
         random_act = rng.integers(q.shape[1])  # also where it is not needed: as many draws whatever ε
         if chance < epsilon:
             act[i] = random_act  # perhaps the greedy one again: that has probability 1 - ε + ε/n
-    return act, q[np.arange(len(q)), act]
+    return act
 
 
-def update(
-    ac: QNetwork, target: QNetwork, q_opt: FlatOptimizer, batch: Transitions, config: Config, stats: Averages
-) -> None:
-    """One gradient step; `stats` takes the loss, the gradient norm, and the values with their targets.
+def update(q_net: QNetwork, target: QNetwork, q_opt: Adam, batch: Transitions, config: Config, stats: Averages) -> None:
+    """One gradient step.
 
     Args:
-        ac: the network, changed in place.
-        target: the older copy.
+        q_net: the network, changed in place.
+        target: its older copy.
         q_opt: over the network's parameters.
         batch: B transitions.
         config: settings.
-        stats: averages of the epoch.
+        stats: averages of the epoch, which take the loss, and the values with their targets.
     """
-    x, next_x = ac.encode(batch.obs), ac.encode(batch.next_obs)
+    x, next_x = q_net.encode(batch.obs), q_net.encode(batch.next_obs)
     with torch.no_grad():
         next_q = target.q(next_x)
-        next_act = (ac.q(next_x) if config.double_q else next_q).argmax(1)
+        next_act = (q_net.q(next_x) if config.double_q else next_q).argmax(1)
         y = td_target(batch.rew, batch.terminated, next_q, next_act, config.gamma)
-    q = value_of(ac.q(x), batch.act)
+    q = value_of(q_net.q(x), batch.act)
     loss_q = q_loss(q, y, config.loss)
-    stats.add(LossQ=loss_q.item(), GradNormQ=q_opt.step(loss_q))
+    loss_q.backward()
+    q_opt.step()
+    stats.add(LossQ=loss_q)
     stats.keep(q=q, target=y)
-
-
-@torch.no_grad()
-def policy_change(
-    before: QNetwork, ac: QNetwork, target: QNetwork, obs: Tensor, act: Tensor, epsilon: float
-) -> dict[str, float]:
-    """How far the epoch has moved the policy (KL, nats) and the network, on up to 2,048 of its states.
-
-    Args:
-        before: a copy of the network made before the epoch's first step.
-        ac: the network now.
-        target: the target network now.
-        obs: (B, *obs_shape).
-        act: (B,) int64, the actions taken there.
-        epsilon: ε at the end of the epoch.
-    """
-    x = ac.encode(obs)
-    q = ac.q(x)
-    flips = float((q.argmax(1) != before.mode(obs)).float().mean())
-    return {
-        "KL": greedy_kl(flips, epsilon, q.shape[1]),
-        "GreedyFlips": flips,
-        "TargetGap": float((value_of(q, act) - value_of(target.q(x), act)).abs().mean()),
-        "UpdateRatioQ": update_ratio(before.q, ac.q),
-    }
 
 
 def train(
@@ -256,75 +237,38 @@ def train(
         UserError: a setting, environment or space that does not fit; nothing has been created then.
         NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
-    check_config(config)
-    device = set_up_torch(config.device, config.torch_threads)
+    device = set_up_torch(config)
     rng = seed_everything(config.seed)
-
-    new_env = env_fn or (lambda: make_env(config.env, config.env_kwargs))
-    envs, test_env = Envs(new_env, config.num_envs, config.seed), new_env()
-    ac = actor_critic(
-        envs.obs_space,
-        envs.act_space,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        normalize_obs=config.normalize_obs,
-        dueling=config.dueling,
-    ).to(device)
-    num_actions = int(ac.act_space.n)
-    q_opt = FlatOptimizer("LossQ", ac.q, adam, config.max_grad_norm, config.compile)
-    q_values = array_function(ac.encode, ac.q)  # Q(s, ·)
-    target = copy.deepcopy(ac)
+    envs = Envs.of(config, env_fn)
+    test_env = envs.another()
+    q_net = actor_critic(envs.obs_space, envs.act_space, config).to(device)
+    target = copy.deepcopy(q_net)
+    q_opt = Adam("Q", q_net.q, config.q_lr, config.max_grad_norm)
     target_flat = flatten(target.q)
-    replay = ReplayBuffer(config.buffer_size, config.num_envs, envs.obs_space, envs.act_space, rng)
-    epoch_steps = min(config.steps_per_epoch, config.total_steps)
-    buf = RolloutBuffer(epoch_steps, config.num_envs, envs.obs_space, envs.act_space)
-    envs.reset()
-
-    logger = logger or Logger()
-    logger.start("dqn", config, network=actor_critic, custom_env=env_fn is not None)
-    logger.say(f"replay buffer: {replay.nbytes / 1e6:,.1f} MB for {config.buffer_size:,} transitions")
-    checkpoint = Checkpoint(logger, ac, envs, target=target, q_opt=q_opt, replay=replay, rng=rng)
-    obs, steps_left = envs.obs, config.total_steps - envs.total_steps  # of a resumed run, those where it had stopped
-    epochs = plan_epochs(steps_left, config.num_envs, config.steps_per_epoch, config.steps_per_epoch)
-    with closing(envs), closing(test_env), closing(logger), closing(checkpoint):
-        for epoch, (steps,) in enumerate(epochs, start=checkpoint.epoch + 1):
-            before = copy.deepcopy(ac)
-            stats = Averages("LossQ", "GradNormQ")
-            buf.clear()
-            for _ in range(steps):
-                # Due since the last step. Moved right after it, an epoch's TargetGap would be 0 wherever they coincide.
-                for _ in range(envs.passed(config.target_every)):
-                    target_flat.lerp_(q_opt.flat, 1 - config.polyak)
-                share_left = 1 - envs.total_steps / config.total_steps if config.lr_schedule == "linear" else 1.0
-                q_opt.lr = config.q_lr * share_left
+    buf = ReplayBuffer(config.buffer_size, envs, rng, device)
+    with Training("dqn", config, logger, envs, q_net, target=target, q_opt=q_opt, buf=buf, rng=rng) as training:
+        obs = envs.obs
+        for epoch in training.epochs(losses=("LossQ", "TargetGap")):
+            for _ in epoch.steps:
+                training.anneal(q_opt)
                 epsilon = epsilon_at(envs.total_steps, config)
-                act, val = explore(q_values(obs), epsilon, rng)
+                q = q_net.values(obs)
+                act = explore(q, epsilon, rng)
                 next_obs, rew, terminated, truncated = envs.step(act)
-                replay.store(obs, act, rew, next_obs, terminated, truncated)
-                entropy = greedy_entropy(epsilon, num_actions)
-                buf.store(obs, act, rew, next_obs, terminated, truncated, val, entropy)
+                buf.store(obs, act, rew, next_obs, terminated, truncated)
+                epoch.note(q[np.arange(len(act)), act], greedy_entropy(epsilon, q.shape[1]))
                 obs = envs.obs  # next_obs, or the first observation of a new episode
 
                 if envs.total_steps >= config.update_after:
-                    if q_opt.steps == 0:  # features need statistics before anything is trained on them
-                        ac.encode.warm_start(buf.states())
                     for _ in range(config.gradient_steps * envs.passed(config.update_every)):
-                        update(ac, target, q_opt, replay.sample(config.batch_size, device), config, stats)
+                        batch = buf.sample(config.batch_size)
+                        update(q_net, target, q_opt, batch, config, epoch.stats)
+                for _ in range(envs.passed(config.target_every)):
+                    epoch.stats.add(TargetGap=target_gap(q_net, target, buf))
+                    target_flat.lerp_(q_opt.flat, 1 - config.polyak)
 
-            returns, episodes = envs.end_epoch()
-            row = {
-                "Epoch": epoch,
-                **returns,
-                **episode_stats(*evaluate(ac, test_env, config.num_test_episodes, config.seed), prefix="Test"),
-                **policy_change(before, ac, target, *buf.probe(device), epsilon),
-                **off_policy_health(ac, buf, obs, config.gamma, stats),
-                **stats.means(),
-                "Epsilon": epsilon,
-                "QLR": q_opt.lr,
-                "TotalEnvInteracts": envs.total_steps,
-                "GradSteps": q_opt.steps,
-            }
-            ac.encode.update(buf.states())
-            logger.log_epoch(row)
-            checkpoint.save(epoch, buf.states(), episodes)
-    return ac
+            health = off_policy_health(epoch, q_net, buf, config.gamma) | greedy_health(epoch, q_net, epsilon)
+            tests = test_episodes(q_net.mode, test_env, config.num_test_episodes, config.seed)
+            q_net.encode.update(epoch.obs)  # only now: features must not change between acting and training
+            training.end_epoch(epoch, {**health, **tests, "Epsilon": epsilon})
+    return q_net

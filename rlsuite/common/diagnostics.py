@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -127,48 +127,48 @@ def explained_variance(val: FloatArray, ret: FloatArray) -> float:
         ret: G, the same shape.
 
     Returns:
-        The share, or NaN if the returns hardly vary (Var(G) < 1e-8).
+        The share. NaN where there is nothing to explain: Var(G) < 1e-8, or a standard deviation of G below 1% of the
+        mean of |G|. Every critic looks sick on a task that is solved.
     """
     assert val.shape == ret.shape, (val.shape, ret.shape)
     val, ret = val.astype(np.float64), ret.astype(np.float64)
     var = ret.var()
-    return float(1 - (ret - val).var() / var) if var >= 1e-8 else math.nan
+    if var < 1e-8 or var**0.5 < 0.01 * np.abs(ret).mean():
+        return math.nan
+    return float(1 - (ret - val).var() / var)
 
 
-def discrete_action_entropy(act: NDArray[np.int64], n: int) -> float:
-    """Entropy of the frequencies of the actions taken, whatever the state: -Σᵢ fᵢ ln fᵢ.
+def frequency_entropy(counts: NDArray[np.int64]) -> float:
+    """Entropy of the frequencies f of what was counted: -Σᵢ fᵢ ln fᵢ, f = counts / Σ counts.
 
-    ln n: all actions equally often. 0: always the same one. Between: perhaps random among a subset.
+    Of actions: ln n, all equally often, whatever the state; 0, always the same one; between, perhaps random among a
+    subset.
 
     Args:
-        act: actions in [0, n), any shape.
-        n: number of actions.
+        counts: (n,) int64, how often each of n actions or states occurred.
 
     Returns:
         Nats.
     """
-    freq = np.bincount(act.ravel(), minlength=n) / act.size
-    freq = freq[freq > 0]
+    freq = counts[counts > 0] / counts.sum()
     return float(-(freq * np.log(freq)).sum())
 
 
-def continuous_action_entropy(act: FloatArray, low: FloatArray, high: FloatArray, bins: int = 16) -> float:
-    """Entropy of the actions' histograms, one of `bins` equal bins over the bounds per dimension, summed.
+def histograms(act: FloatArray, low: FloatArray, high: FloatArray, bins: int = 16) -> NDArray[np.int64]:
+    """How often each dimension of the actions falls into each of `bins` equal bins over its bounds.
 
     Args:
         act: (K, d); values outside the bounds count in the end bins.
-        low: (d,) lower bounds; where a bound is infinite the range of the actions themselves is taken.
-        high: (d,) upper bounds.
-        bins: per dimension, so that the maximum is d ln(bins).
+        low: (d,) finite.
+        high: (d,) finite.
+        bins: per dimension, so that the entropy of all of them is at most d ln(bins).
 
     Returns:
-        Nats.
+        Counts (d, bins) int64.
     """
-    low = np.where(np.isfinite(low), low, act.min(0))
-    high = np.where(np.isfinite(high), high, act.max(0))
     width = np.where(high > low, high - low, 1)
     index = ((act - low) / width * bins).astype(np.int64).clip(0, bins - 1)
-    return sum(discrete_action_entropy(index[:, i], bins) for i in range(act.shape[1]))
+    return np.stack([np.bincount(column, minlength=bins) for column in index.T])
 
 
 def state_entropy(obs: FloatArray, k: int = 3, max_states: int = 512) -> float:
@@ -179,7 +179,7 @@ def state_entropy(obs: FloatArray, k: int = 3, max_states: int = 512) -> float:
     with rᵢ the distance of state i to its k-th nearest neighbour and c_d the volume of the d-dimensional unit ball.
 
     Args:
-        obs: (K, d), standardised by the statistics of all data so far, so that epochs can be compared.
+        obs: (K, d), standardised by statistics that never change, so that epochs can be compared.
         k: which neighbour.
         max_states: at most so many, evenly spaced over the rows, take part.
 
@@ -200,10 +200,3 @@ def state_entropy(obs: FloatArray, k: int = 3, max_states: int = 512) -> float:
     log_ball = 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim + 1)
     psi = torch.digamma(torch.tensor([float(count), float(k)], dtype=torch.float64))
     return float(psi[0] - psi[1] + log_ball + dim * radius.log().mean())
-
-
-def update_ratio(before: nn.Module, after: nn.Module) -> float:
-    """‖θ_after - θ_before‖ / ‖θ_before‖ over all parameters of a module: how far training has moved it."""
-    old = torch.cat([p.detach().reshape(-1) for p in before.parameters()])
-    new = torch.cat([p.detach().reshape(-1) for p in after.parameters()])
-    return float((new - old).norm() / old.norm())

@@ -1,4 +1,4 @@
-"""The two action distributions, as plain tuples of tensors: torch.distributions costs more than the network it serves.
+"""The two action distributions, as plain tuples of tensors: torch.distributions would cost more than the networks.
 
 shape letters: B samples, d action dimensions, n discrete actions
 """
@@ -6,6 +6,7 @@ shape letters: B samples, d action dimensions, n discrete actions
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,9 @@ class Categorical(NamedTuple):
 
     def sample(self) -> Tensor:
         """Actions (B,) int64, by the Gumbel-max trick: argmaxᵢ(zᵢ - ln eᵢ), eᵢ ~ Exp(1), is softmax(z)-distributed."""
-        return (self.logits - torch.empty_like(self.logits).exponential_().log()).argmax(-1)
+        # In numpy, which has far less to do before it computes a few numbers.
+        noise = np.log(torch.empty(self.logits.shape).exponential_().numpy())
+        return torch.from_numpy((self.logits.detach().cpu().numpy() - noise).argmax(-1)).to(self.logits.device)
 
     def mode(self) -> Tensor:
         """The most probable actions (B,) int64."""

@@ -1,5 +1,9 @@
-"""The columns that algorithms have in common, put together once per epoch."""
+"""The columns that say whether a run is healthy, put together once per epoch.
 
+shape letters: T time steps, N environments, B samples
+"""
+
+import copy
 import math
 from array import array
 from typing import Any
@@ -8,20 +12,28 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from rlsuite.common import mpi
+from rlsuite import mpi
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.buffer import Batch, RolloutBuffer, discounted_returns, to_tensor
+from rlsuite.common.buffer import RolloutBuffer, gae
 from rlsuite.common.diagnostics import (
-    continuous_action_entropy,
-    discrete_action_entropy,
     explained_variance,
+    frequency_entropy,
+    greedy_kl,
+    histograms,
+    noise_kl,
     state_entropy,
-    update_ratio,
 )
-from rlsuite.common.normalize import ObsEncoder
+from rlsuite.common.distributions import Distribution, Gaussian
+from rlsuite.common.normalize import merge_moments
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
+from rlsuite.common.replay import ReplayBuffer, Steps
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.float32]
+MAX_STATES = 2048  # that off-policy columns are measured on, over all ranks
+MAX_NEIGHBOURS = 512  # states that StateEntropy looks at, likewise
 
 
 class Averages:
@@ -34,17 +46,17 @@ class Averages:
         self.maxima: dict[str, float] = {}
         self.arrays: dict[str, array[float]] = {}
 
-    def add(self, weight: float = 1, **values: float) -> None:
-        """Count each value with the weight."""
+    def add(self, weight: float = 1, **values: float | Tensor) -> None:
+        """Count each number, or tensor (), with the weight."""
         for name, value in values.items():
             counted = self.weights.get(name, 0.0)
-            self.sums[name] = (self.sums[name] if counted else 0.0) + weight * value
+            self.sums[name] = (self.sums[name] if counted else 0.0) + weight * _number(value)
             self.weights[name] = counted + weight
 
-    def add_max(self, **values: float) -> None:
-        """Keep the largest of each value instead of the mean."""
+    def add_max(self, **values: float | Tensor) -> None:
+        """Keep the largest of each number, or tensor (), instead of the mean."""
         for name, value in values.items():
-            self.maxima[name] = max(value, self.maxima.get(name, value))
+            self.maxima[name] = max(_number(value), self.maxima.get(name, -math.inf))
 
     def means(self) -> dict[str, float]:
         """Every name with its mean or maximum, over all ranks."""
@@ -59,50 +71,174 @@ class Averages:
             # being used again, hundreds of kilobytes each time.
             self.arrays.setdefault(name, array("f")).frombytes(tensor.detach().cpu().float().numpy().tobytes())
 
-    def kept(self, name: str) -> NDArray[np.float32]:
+    def kept(self, name: str) -> FloatArray:
         """All values kept under a name, on all ranks, in one array."""
         return mpi.gather(np.array(self.arrays.get(name, ()), np.float32))
 
 
+def _number(value: float | Tensor) -> float:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+class StateScale:
+    """Mean and standard deviation of the observations of a run's first epoch, by which StateEntropy measures them all.
+
+    Statistics that moved with the data would hide what the column is to show: an agent that sees more of the world.
+    """
+
+    def __init__(self) -> None:
+        """Not measured yet."""
+        self.mean = self.std = np.zeros(0)
+
+    def measure(self, obs: Array) -> None:
+        """Take the statistics of this rank's observations (K, *obs_shape), and those of the others."""
+        x = obs.reshape(len(obs), -1).astype(np.float64)
+        (mean, var, count), *others = mpi.gather_objects((x.mean(0), x.var(0), len(x)))
+        for moments in others:
+            mean, var = merge_moments(mean, var, count, *moments)
+            count += moments[2]
+        self.mean, self.std = mean, np.sqrt(var)
+
+    def __call__(self, obs: Array) -> NDArray[np.float64]:
+        """Observations (K, *obs_shape), standardised (K, d); a component that never varied stays as it is."""
+        x = obs.reshape(len(obs), -1).astype(np.float64)
+        return (x - self.mean) / np.where(self.std > 1e-8, self.std, 1.0)
+
+    def state_dict(self) -> dict[str, Array]:
+        """The statistics (d,) float64, empty before the first epoch has ended."""
+        return {"mean": self.mean, "std": self.std}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Raises ValueError for statistics that do not fit each other."""
+        if state["mean"].shape != state["std"].shape or state["mean"].ndim != 1:
+            raise ValueError(f"state scale of shapes {state['mean'].shape} and {state['std'].shape}")
+        self.mean, self.std = state["mean"], state["std"]
+
+
+class Epoch:
+    """What happens between two rows of the log."""
+
+    def __init__(
+        self, number: int, rollouts: list[int], ac: nn.Module, state_scale: StateScale, losses: tuple[str, ...] = ()
+    ) -> None:
+        """Begin it.
+
+        Args:
+            number: from 1.
+            rollouts: how many steps each of its rollouts takes in each environment.
+            ac: the networks, of which a copy is kept: `before`, those of the epoch's first step.
+            state_scale: of the run.
+            losses: columns that are NaN until there is a gradient step.
+        """
+        self.number, self.rollouts, self.state_scale = number, rollouts, state_scale
+        self.before: Any = copy.deepcopy(ac)
+        self.stats = Averages(*losses)
+        self.steps = range(sum(rollouts))
+        self._kept: dict[str, list[Array]] = {}
+        self._pis: list[Distribution] = []
+        self._vals: list[FloatArray] = []
+        self._entropies: list[float] = []
+
+    def keep(
+        self, buf: RolloutBuffer, val: FloatArray, next_val: FloatArray, adv: FloatArray, pi_old: Distribution
+    ) -> None:
+        """Keep a rollout and what was made of it, see `evaluate_rollout`, for the columns of this epoch."""
+        self._pis.append(pi_old)
+        self._append(buf, val=val, next_val=next_val, adv=adv)
+
+    def note(self, val: FloatArray, entropy: float) -> None:
+        """Keep Q(s, a) (N,) at collection and the behaviour policy's entropy, nats, of one off-policy step."""
+        self._vals.append(val)
+        self._entropies.append(entropy)
+
+    def keep_steps(self, steps: Steps, next_val: FloatArray) -> None:
+        """Keep what a replay buffer still holds of this epoch; of older steps only the entropy stays."""
+        self._append(steps, val=np.stack(self._vals[-len(steps.rew) :]), next_val=next_val)
+
+    def entropy(self) -> float:
+        """Mean entropy of the behaviour policy over the epoch's steps, of this rank, nats."""
+        if self._pis:
+            joined = type(self._pis[0])(*(torch.cat(parts) for parts in zip(*self._pis, strict=True)))
+            return float(joined.entropy().double().mean())
+        return float(np.mean(self._entropies))
+
+    def _append(self, steps: RolloutBuffer | Steps, **more: Array) -> None:
+        for name in ("obs", "act", "rew", "terminated", "truncated"):
+            more[name] = getattr(steps, name)
+        for name, values in more.items():
+            self._kept.setdefault(name, []).append(values)
+
+    def column(self, name: str) -> Array:
+        """All that was kept under a name, (T, N, ...), on this rank."""
+        return np.concatenate(self._kept[name])
+
+    @property
+    def obs(self) -> Array:
+        """The states that were acted on (T·N, *obs_shape), on this rank."""
+        obs = self.column("obs")
+        return obs.reshape(-1, *obs.shape[2:])
+
+
+def spread(values: Array, most: int) -> Array:
+    """At most `most` rows of this rank's values (K, ...), evenly spaced over all."""
+    return values[np.linspace(0, len(values) - 1, min(len(values), most)).astype(np.int64)]
+
+
+def discounted_returns(
+    rew: FloatArray,
+    next_val: FloatArray,
+    terminated: NDArray[np.bool_],
+    truncated: NDArray[np.bool_],
+    gamma: float,
+) -> FloatArray:
+    """Observed returns-to-go, bootstrapped only where nothing more was observed.
+
+        G_t = rew_t + γ · ( 0 if terminated_t,  next_val_t if truncated_t or t is the last row,  else G_{t+1} )
+
+    Args:
+        rew: (T, N) float32.
+        next_val: V(s_{t+1}) (T, N) float32; read only at truncations and in the last row.
+        terminated: (T, N) bool.
+        truncated: (T, N) bool.
+        gamma: discount γ.
+
+    Returns:
+        G (T, N) float32.
+    """
+    unseen = truncated.copy()
+    unseen[-1] = True
+    # λ = 1 sums all that was observed, and values of 0 take nothing from it.
+    return gae(rew, np.zeros_like(rew), np.where(unseen, next_val, np.float32(0)), terminated, truncated, gamma, 1.0)
+
+
 @torch.no_grad()
-def exact_kl(ac: ActorCritic, batch: Batch) -> float:
-    """Mean KL(π_old ‖ π) over the rollouts of all ranks, π_old the policy that collected them, π the one now, nats."""
-    return mpi.mean(float(batch.pi.kl(ac.pi(batch.x)).mean()))
+def exact_kl(pi_old: Distribution, pi: nn.Module, x: Tensor) -> float:
+    """Mean KL(pi_old ‖ pi(x)) over the B states with features x (B, F), and over those of the other ranks, nats."""
+    return mpi.mean(float(pi_old.kl(pi(x)).double().mean()))
 
 
 def common_health(
-    buf: RolloutBuffer, encode: ObsEncoder, act_space: spaces.Space[Any], gamma: float
+    epoch: Epoch, obs_space: spaces.Space[Any], act_space: spaces.Space[Any], gamma: float
 ) -> dict[str, float]:
     """The columns that every algorithm shares, over all states of an epoch on all ranks.
 
     Args:
-        buf: the epoch's data, with values at collection and, where nothing more was observed, bootstrap values.
-        encode: the encoder, whose statistics standardise the observations.
+        epoch: with all its steps kept.
+        obs_space: of the environment.
         act_space: of the environment.
         gamma: discount γ.
 
     Returns:
-        Column name to value; each is defined in README.md.
+        Column name to value.
     """
-    columns = buf.val, buf.entropy, buf.rew, buf.boot, buf.terminated, buf.truncated
-    val, entropy, rew, boot, terminated, truncated = (mpi.gather(column[: buf.t], axis=1) for column in columns)
-    ret = discounted_returns(rew, boot, terminated, truncated, gamma)
-    obs = mpi.gather(buf.states())
-    act = mpi.gather(buf.act[: buf.t].reshape(len(buf.states()), -1))
-    if isinstance(act_space, spaces.Box):
-        action_entropy = continuous_action_entropy(act, act_space.low.reshape(-1), act_space.high.reshape(-1))
-    else:
-        assert isinstance(act_space, spaces.Discrete)
-        action_entropy = discrete_action_entropy(act, int(act_space.n))
+    names = ("val", "rew", "next_val", "terminated", "truncated")
+    val, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
+    ret = discounted_returns(rew, next_val, terminated, truncated, gamma)
     return {
-        "Entropy": float(entropy.mean(dtype=np.float64)),
-        "ActionEntropy": action_entropy,
+        "Entropy": mpi.mean(epoch.entropy()),
+        "ActionEntropy": _action_entropy(epoch.column("act"), act_space),
         "ExplainedVariance": explained_variance(val, ret),
-        "StateEntropy": (
-            discrete_action_entropy(obs - encode.start, encode.features)
-            if encode.discrete
-            else state_entropy(encode.standardized(obs))
-        ),
+        "StateEntropy": _state_entropy(epoch, obs_space),
         "ValueMean": float(val.mean(dtype=np.float64)),
         "ValueStd": float(val.std(dtype=np.float64)),
         "ReturnMean": float(ret.mean(dtype=np.float64)),
@@ -110,55 +246,128 @@ def common_health(
     }
 
 
+def _action_entropy(act: Array, space: spaces.Space[Any]) -> float:
+    """Of the actions (T, N) or (T, N, d) of all ranks, nats."""
+    if isinstance(space, spaces.Discrete):
+        counts = np.bincount(act.ravel(), minlength=int(space.n))[None]
+    else:
+        assert isinstance(space, spaces.Box)
+        act = act.reshape(-1, act.shape[-1])
+        ranges = mpi.gather(np.stack([act.min(0), act.max(0)])[None])  # for want of bounds, those of the actions
+        low, high = space.low.reshape(-1), space.high.reshape(-1)
+        low = np.where(np.isfinite(low), low, ranges[:, 0].min(0))
+        high = np.where(np.isfinite(high), high, ranges[:, 1].max(0))
+        counts = histograms(act, low, high)
+    return sum(frequency_entropy(part) for part in mpi.gather(counts[None]).sum(0))
+
+
+def _state_entropy(epoch: Epoch, space: spaces.Space[Any]) -> float:
+    """Of the states of all ranks, nats; of Discrete ones that of their frequencies."""
+    if isinstance(space, spaces.Discrete):
+        counts = np.bincount(epoch.obs - int(space.start), minlength=int(space.n))
+        return frequency_entropy(mpi.gather(counts[None]).sum(0))
+    if not len(epoch.state_scale.std):
+        epoch.state_scale.measure(epoch.obs)
+    return state_entropy(epoch.state_scale(mpi.gather(spread(epoch.obs, mpi.share(MAX_NEIGHBOURS)))))
+
+
 @torch.no_grad()
-def on_policy_health(before: ActorCritic, after: ActorCritic, buf: RolloutBuffer, gamma: float) -> dict[str, float]:
+def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, float]:
     """The columns that every on-policy algorithm shares, over all states of an epoch.
 
     Args:
-        before: a copy of the actor-critic made before the epoch's first step.
-        after: the actor-critic after the epoch's last gradient step.
-        buf: the epoch's data.
+        epoch: with all its rollouts kept.
+        ac: the actor-critic after the epoch's last gradient step.
         gamma: discount γ.
 
     Returns:
-        Column name to value; each is defined in README.md.
+        Column name to value.
     """
-    x = to_tensor(buf.states(), next(after.parameters()).device)
-    old, new = before.pi(before.encode(x)), after.pi(after.encode(x))
+    pi_old = epoch.before.pi(epoch.before.encode(epoch.obs))
     health = {
-        **common_health(buf, after.encode, after.act_space, gamma),
-        "KL": mpi.mean(float(old.kl(new).cpu().double().mean())),
-        "UpdateRatioPi": update_ratio(before.pi, after.pi),
-        "UpdateRatioV": update_ratio(before.v, after.v),
-        "AdvStd": float(mpi.gather(buf.adv[: buf.t]).std(dtype=np.float64)),
+        **common_health(epoch, ac.obs_space, ac.act_space, gamma),
+        "KL": exact_kl(pi_old, ac.pi, ac.encode(epoch.obs)),
+        "AdvStd": float(mpi.gather(epoch.column("adv"), axis=1).std(dtype=np.float64)),
     }
-    if hasattr(new, "log_std"):
-        health["LogStd"] = float(old.log_std.mean())
+    if isinstance(pi_old, Gaussian):
+        health["LogStd"] = float(pi_old.log_std.mean())
     return health
 
 
-def off_policy_health(
-    ac: QNetwork | MuQNetwork, buf: RolloutBuffer, last_obs: NDArray[Any], gamma: float, stats: Averages
-) -> dict[str, float]:
+def off_policy_health(epoch: Epoch, ac: QNetwork | MuQNetwork, buf: ReplayBuffer, gamma: float) -> dict[str, float]:
     """The columns that every off-policy algorithm shares.
 
     Args:
+        epoch: with Q(s, a) and the entropy noted at each step, and "q" and "target" of all minibatches kept in `stats`.
         ac: the networks after the epoch's last gradient step; they bootstrap the returns of unfinished episodes.
-        buf: the epoch's new data, with Q(s, a) of the actions taken, at collection.
-        last_obs: (N, *obs_shape), the observation after the epoch's last step.
+        buf: the replay buffer, from which the epoch's steps are read back, as far as it still holds them.
         gamma: discount γ.
-        stats: with "q" and "target" of all minibatches kept.
 
     Returns:
-        Column name to value; each is defined in README.md. Those of minibatches are NaN if there was no gradient step.
+        Column name to value. Those of minibatches are NaN if there was no gradient step.
     """
-    ac.encode.warm_start(buf.states())  # an epoch without gradient steps has no statistics yet
-    buf.bootstrap(ac.value, last_obs, next(ac.parameters()).device)
-    q, target = stats.kept("q"), stats.kept("target")
-    health = common_health(buf, ac.encode, ac.act_space, gamma)
+    steps = buf.newest(len(epoch.steps))
+    next_val = ac.value(steps.next_obs.reshape(-1, *steps.next_obs.shape[2:])).reshape(steps.rew.shape)
+    epoch.keep_steps(steps, next_val)
+    q, target = epoch.stats.kept("q"), epoch.stats.kept("target")
+    health = common_health(epoch, ac.obs_space, ac.act_space, gamma)
     return {
         **health,
         "QVals": health["ValueMean"],
         "ExplainedVarianceTD": explained_variance(q, target) if len(q) else math.nan,
         "TDError": float(np.abs(target - q).mean(dtype=np.float64)) if len(q) else math.nan,
     }
+
+
+def greedy_health(epoch: Epoch, q_net: QNetwork, epsilon: float) -> dict[str, float]:
+    """How far an epoch has moved an ε-greedy policy, on up to 2,048 of its states.
+
+    Args:
+        epoch: with its steps kept.
+        q_net: the network now.
+        epsilon: ε at the end of the epoch.
+
+    Returns:
+        `KL` (nats) and `GreedyFlips`, the share of states whose greedy action has changed.
+    """
+    obs = spread(epoch.obs, mpi.share(MAX_STATES))
+    act = q_net.mode(obs)
+    flips = mpi.mean(float((act != epoch.before.mode(obs)).mean()))
+    assert isinstance(q_net.act_space, spaces.Discrete)
+    return {"KL": greedy_kl(flips, epsilon, int(q_net.act_space.n)), "GreedyFlips": flips}
+
+
+@torch.no_grad()
+def noise_health(epoch: Epoch, ac: MuQNetwork, target: MuQNetwork, act_noise: float) -> dict[str, float]:
+    """How far an epoch has moved a deterministic policy with exploration noise, on up to 2,048 of its states.
+
+    Args:
+        epoch: with its steps kept.
+        ac: the networks now.
+        target: the target networks now.
+        act_noise: σ of the noise at the end of the epoch, in half widths of the bounds; floored at 0.01.
+
+    Returns:
+        `KL` (nats), `ActionSaturation`, the share of |μ| beyond 0.99 of its bound, and `TargetGap`, mean |Q - Q_target|
+        of the actions taken.
+    """
+    act = epoch.column("act")
+    obs, act = (spread(a, mpi.share(MAX_STATES)) for a in (epoch.obs, act.reshape(-1, act.shape[-1])))
+    x = ac.encode(obs)
+    taken = torch.as_tensor(act, device=x.device)
+    mu, mid, width = ac.pi(x), ac.pi.mid, ac.pi.width
+    mu_before = epoch.before.pi(epoch.before.encode(obs))
+    gap = (ac.q(x, taken) - target.q(x, taken)).abs().mean()  # both are trained on x; target.encode stands still
+    return {
+        "KL": mpi.mean(float(noise_kl(mu_before, mu, max(act_noise, 0.01) * width).mean())),
+        "ActionSaturation": mpi.mean(float(((mu - mid).abs() > 0.99 * width).float().mean())),
+        "TargetGap": mpi.mean(float(gap)),
+    }
+
+
+@torch.no_grad()
+def target_gap(q_net: QNetwork, target: QNetwork, buf: ReplayBuffer) -> float:
+    """How far the target network has fallen behind: mean |Q - Q_target| over the actions and the newest 64 states."""
+    obs = buf.newest(-(-64 // buf.num_envs)).obs
+    x = q_net.encode(obs.reshape(-1, *obs.shape[2:]))  # both are trained on these features; target.encode stands still
+    return float((q_net.q(x) - target.q(x)).abs().mean())

@@ -4,24 +4,20 @@ import dataclasses
 import json
 import math
 import os
-import platform
-import stat
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rlsuite.common import mpi
-from rlsuite.common.checkpoint import write_atomically
-from rlsuite.common.checks import UserError
-from rlsuite.common.runs import read_config
-
-TABLE_COLUMNS = ("AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL", "ExplainedVariance")
+from rlsuite import mpi
+from rlsuite.common.console import LiveTable, line
+from rlsuite.errors import UserError
+from rlsuite.rundir.files import lock, new_directory, refuse_link, write_atomically
+from rlsuite.rundir.runs import read_config
+from rlsuite.rundir.versions import git_commit, versions
 
 
 class Logger:
@@ -70,19 +66,18 @@ class Logger:
         self._lock: int | None = None
         self._config: dict[str, Any] = {}
         self._settings = ""
-        self.config: Any = None
         self._bytes = self._crc = 0  # length and checksum of progress.txt
         self._live: Any = None
         self._events: Any = None
         self.tensorboard = tensorboard
 
-    def start(self, algo: str, config: Any, network: type, **facts: Any) -> Path:
+    def start(self, algo: str, config: Any, total_steps: int, **facts: Any) -> Path:
         """Create the run directory and write config.json.
 
         Args:
             algo: the algorithm's name.
             config: its `Config`, with at least `env`, `seed` and `total_steps`.
-            network: the class of its networks.
+            total_steps: the budget in env steps, which may be rounded up from that of the settings.
             facts: further entries of config.json.
 
         Returns:
@@ -91,40 +86,33 @@ class Logger:
         Raises:
             UserError: the directory can't be made or written.
         """
-        self.exp_name = self.exp_name or f"{algo}_{config.env}".replace("/", "_").replace(":", "_")
-        if Path(self.exp_name).name != self.exp_name or self.exp_name == ".." or "\0" in self.exp_name:
-            raise UserError(f"--exp-name {self.exp_name!r} must be a plain folder name, without slashes")
+        self.close()
+        self.columns, self._bytes, self._crc = [], 0, 0
+        exp_name = self.exp_name or f"{algo}_{config.env}".replace("/", "_").replace(":", "_")
+        if Path(exp_name).name != exp_name or exp_name == ".." or "\0" in exp_name:
+            raise UserError(f"--exp-name {exp_name!r} must be a plain folder name, without slashes")
         if self.tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UserError('--tensorboard needs a missing package: pip install "rlsuite[tensorboard]"') from error
-        self.config = config
         if mpi.rank > 0:
             self.run_dir = Path(mpi.gather_objects(None)[0])
             return self.run_dir
         chosen = dataclasses.asdict(config)
-        settings = {"algo": algo, "exp_name": self.exp_name, **chosen, "note": self.note}
         self._settings = json.dumps({**chosen, "algo": algo, "total_steps": None}, default=str)
-        about = {"network": f"{network.__module__}.{network.__qualname__}", **facts}
-        about |= {
-            "checkpoint_every": self.checkpoint_every,
-            "command": self.command,
-            "ranks": mpi.size,
-            "versions": _versions(),
-            "git_commit": _git_commit(),
-        }
         try:
             if self.resume:
                 self.run_dir = self.resume
-                refuse_links(self.run_dir)
                 self._lock = lock(self.run_dir)
                 self._config = {**read_config(self.run_dir), "total_steps": config.total_steps}
             else:
                 stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-                self.run_dir = _new_directory(self.data_dir / self.exp_name, f"{stamp}_s{config.seed}")
+                self.run_dir = new_directory(self.data_dir / exp_name, f"{stamp}_s{config.seed}")
                 self._lock = lock(self.run_dir)
-                self._config = {**settings, **about}
+                self._config = {"algo": algo, "exp_name": exp_name, **chosen, "note": self.note, **facts}
+                self._config |= {"checkpoint_every": self.checkpoint_every, "command": self.command}
+                self._config |= {"ranks": mpi.size, "versions": versions(), "git_commit": git_commit()}
                 self._write_config()
                 self._file = (self.run_dir / "progress.txt").open("wb")
         except OSError as error:
@@ -138,7 +126,7 @@ class Logger:
         if not self.quiet:
             print(f"{self.run_dir}")
             if sys.stdout.isatty():
-                self._live = _LiveTable(config.total_steps)
+                self._live = LiveTable(total_steps)
         return self.run_dir
 
     def say(self, text: str) -> None:
@@ -178,8 +166,7 @@ class Logger:
         if self._live:
             self._live.show(row)
         elif not self.quiet:
-            shown = (f"{name} {_short(row[name])}" for name in TABLE_COLUMNS if name in row)
-            print(f"epoch {row['Epoch']}  steps {row['TotalEnvInteracts']}  {'  '.join(shown)}", flush=True)
+            print(line(row), flush=True)
 
     def _write(self, text: str) -> None:
         """Append to progress.txt and to its checksum."""
@@ -258,6 +245,7 @@ class Logger:
             return
         assert self.run_dir is not None
         path = self.run_dir / "progress.txt"
+        refuse_link(path)
         try:
             path.touch()
             self._file = path.open("r+b")
@@ -268,9 +256,9 @@ class Logger:
             self._file.truncate(self._bytes)
             self._file.seek(self._bytes)
             (self.run_dir / "result.json").unlink(missing_ok=True)  # of the policy before
-            versions, warnings = self._config.get("versions"), list(warnings)
-            if versions != _versions():
-                warnings.append(f"this run was made with {versions}, and here are {_versions()}: results may differ")
+            before, warnings = self._config.get("versions"), list(warnings)
+            if before != versions():
+                warnings.append(f"this run was made with {before}, and here are {versions()}: results may differ")
             entry = {"after_epoch": epoch, "time": datetime.now().isoformat(" ", "seconds"), "warnings": warnings}
             resumed = self._config.get("resumed")
             self._config["resumed"] = [*(resumed if isinstance(resumed, list) else []), entry]
@@ -285,14 +273,16 @@ class Logger:
         if mpi.rank > 0:
             return
         assert self.run_dir is not None, "start() comes first"
-        (self.run_dir / "result.json").write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
+        write_atomically(self.run_dir / "result.json", f"{json.dumps(dict(result), indent=2)}\n".encode())
 
     def close(self) -> None:
         """Close the files and the live table; safe to call twice."""
         if self._events:
             self._events.close()
+            self._events = None
         if self._file:
             self._file.close()
+            self._file = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -301,113 +291,5 @@ class Logger:
             self._live = None
 
 
-def lock(run_dir: Path) -> int | None:
-    """Take the run for this process, until it ends in whatever way or closes the file descriptor returned.
-
-    Raises:
-        UserError: another process is writing this run.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(f"{run_dir} is being trained by another process; wait for it to end, or stop it") from error
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def refuse_links(run_dir: Path) -> None:
-    """Raise UserError for anything in a run directory through which writing would change or wait for something else."""
-    for path in run_dir.rglob("*"):
-        about = path.lstat()
-        if not (stat.S_ISDIR(about.st_mode) or (stat.S_ISREG(about.st_mode) and about.st_nlink == 1)):
-            raise UserError(f"{path} is a link or no plain file, which no run makes; replace it by a copy")
-
-
-class _LiveTable:
-    """The last rows and a progress bar, redrawn in place on a terminal."""
-
-    def __init__(self, total_steps: int) -> None:
-        from rich.live import Live
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self.rows: list[Mapping[str, float]] = []
-        self.progress = Progress(
-            TextColumn("{task.percentage:>3.0f}%"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps  {task.fields[rate]:,.0f}/s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self.task = self.progress.add_task("", total=total_steps, rate=0)
-        self.live = Live(self.progress, refresh_per_second=4, transient=False)
-        self.live.start()
-
-    def show(self, row: Mapping[str, float]) -> None:
-        from rich.console import Group
-        from rich.table import Table
-
-        self.rows = [*self.rows[-9:], row]
-        names = ["Epoch", *(name for name in TABLE_COLUMNS if name in row)]
-        table = Table(*names, box=None, pad_edge=False)
-        for column in table.columns:
-            column.justify = "right"
-        for shown in self.rows:
-            table.add_row(*(_short(shown[name]) for name in names))
-        self.progress.update(self.task, completed=row["TotalEnvInteracts"], rate=row["StepsPerSec"])
-        self.live.update(Group(table, self.progress))
-
-    def close(self) -> None:
-        self.live.stop()
-
-
 def _cell(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.7g}"
-
-
-def _short(value: float) -> str:
-    return "-" if isinstance(value, float) and math.isnan(value) else f"{value:.4g}"
-
-
-def _new_directory(parent: Path, name: str) -> Path:
-    """Make a directory that did not exist before, numbering the name if it did."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 1000):
-        path = parent / (name if number == 1 else f"{name}_{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        return path
-    raise UserError(f"{parent} already holds a thousand runs called {name}")
-
-
-def _versions() -> dict[str, str]:
-    names = ("rlsuite", "torch", "numpy", "gymnasium")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
-def _git_commit() -> str:
-    """The commit of the source that runs, with "+" for uncommitted changes, or "" outside a checkout."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return ""
-    try:
-        command = ["git", "-C", os.fspath(source), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

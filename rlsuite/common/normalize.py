@@ -9,8 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common import mpi
-from rlsuite.common.checks import UserError
+from rlsuite import mpi
+from rlsuite.errors import UserError
 
 FloatArray = NDArray[np.float64]
 
@@ -45,11 +45,12 @@ class ObsEncoder(nn.Module):
         self.register_buffer("var", torch.ones(self.features))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """Features (B, F) of observations (B, *obs_shape)."""
+    def forward(self, obs: NDArray[Any] | Tensor) -> Tensor:
+        """Features (B, F) float32 of observations (B, *obs_shape), arrays or tensors, on the device of this module."""
+        x = obs if isinstance(obs, Tensor) else torch.from_numpy(obs)
         if self.discrete:
-            return nn.functional.one_hot(obs.long() - self.start, self.features).float()
-        x = (obs if obs.ndim == 2 else obs.reshape(obs.shape[0], -1)).float()
+            return nn.functional.one_hot(x.to(self.mean.device).long() - self.start, self.features).float()
+        x = (x if x.ndim == 2 else x.reshape(x.shape[0], -1)).to(self.mean)  # its device, and float32
         if self.scale != 1:
             x = x * self.scale
         return self.standardize(x) if self.normalize else x
@@ -58,35 +59,22 @@ class ObsEncoder(nn.Module):
         """(x - mean) / std, clipped to ±10, for x (B, F)."""
         return ((x - self.mean) * (self.var + 1e-8).rsqrt()).clamp(-10, 10)
 
-    def standardized(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """Observations (B, *obs_shape) of a Box, standardised (B, F) by the statistics so far, whatever `normalize`."""
-        x = torch.from_numpy(obs.reshape(len(obs), -1)).to(self.mean.device).float() * self.scale
-        return self.standardize(x).cpu().numpy()
-
-    def warm_start(self, obs: NDArray[Any]) -> None:
-        """Before anything has been counted, take the statistics of obs (B, *obs_shape) for the time being.
-
-        Without this the first updates would train on raw observations and the next ones on standardised ones. The first
-        policy is near uniform whatever it sees, so that these statistics may be filled in after it has acted.
-        """
-        if not self.discrete and self.count == 0:
-            self._merge(obs, count=0)
-
     def update(self, obs: NDArray[Any]) -> None:
-        """Merge the mean and variance of obs (B, *obs_shape) into those of all observations so far."""
-        if not self.discrete:
-            self.count.fill_(self._merge(obs, int(self.count)))
+        """Merge the mean and variance of obs (..., *obs_shape), of all ranks, into those of all observations so far.
 
-    def _merge(self, obs: NDArray[Any], count: int) -> int:
-        """Merge obs of all ranks into statistics that count for `count`; return what they count for then."""
-        mean, var = self.mean.cpu().double().numpy(), self.var.cpu().double().numpy()
-        x = obs.reshape(len(obs), -1).astype(np.float64) * self.scale
+        Call it between rollouts only: features must not change under a policy between acting and training. Does nothing
+        without `normalize`.
+        """
+        if not self.normalize:
+            return
+        count, mean, var = int(self.count), self.mean.cpu().double().numpy(), self.var.cpu().double().numpy()
+        x = obs.reshape(-1, self.features).astype(np.float64) * self.scale
         for moments in mpi.gather_objects((x.mean(0), x.var(0), len(x))):
             mean, var = merge_moments(mean, var, count, *moments) if count else moments[:2]
             count += moments[2]
+        self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))
         self.var.copy_(torch.as_tensor(var).clamp_max(torch.finfo(self.var.dtype).max))
-        return count
 
 
 def merge_moments(
@@ -115,14 +103,19 @@ class RewardScaler:
     Shifting would change what the agent is asked to do: with a negative mean, staying alive becomes worth more.
     """
 
-    def __init__(self, num_envs: int, gamma: float) -> None:
-        """For `num_envs` environments, with discount γ."""
-        self.gamma = gamma
-        self.running = np.zeros(num_envs)
+    def __init__(self, config: Any) -> None:
+        """Reads `scale_reward`, `num_envs` and the discount `gamma` of the settings."""
+        self.active, self.gamma = config.scale_reward, config.gamma
+        self.running = np.zeros(config.num_envs)
         self.mean, self.var, self.count = np.zeros(()), np.ones(()), 0
 
     def __call__(self, rew: NDArray[np.float32], done: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Count rew (T, N) in, then return it scaled (T, N); done (T, N) marks the last steps of episodes."""
+        """Count rew (T, N) in and return it scaled (T, N), or unchanged without `scale_reward`.
+
+        done (T, N) marks the last steps of episodes.
+        """
+        if not self.active:
+            return rew
         discounted = np.empty(rew.shape)
         for t in range(len(rew)):
             discounted[t] = self.running = self.gamma * self.running + rew[t]

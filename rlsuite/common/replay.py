@@ -14,9 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlsuite.common import mpi
-from rlsuite.common.buffer import storage_dtype, to_tensor
-from rlsuite.common.checks import UserError
+from rlsuite import mpi
+from rlsuite.envs.spaces import action_shape, storage_dtype
+from rlsuite.envs.stepping import Envs
+from rlsuite.errors import UserError
 
 
 class Transitions(NamedTuple):
@@ -34,6 +35,18 @@ class Transitions(NamedTuple):
     """(B,) bool; false at a time limit, after which the future still has a value"""
 
 
+class Steps(NamedTuple):
+    """T consecutive steps of N environments, in the order of time, as arrays (T, N, ...)."""
+
+    obs: NDArray[Any]
+    act: NDArray[Any]
+    rew: NDArray[np.float32]
+    next_obs: NDArray[Any]
+    """what the step led to, also at the end of an episode"""
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
 class ReplayBuffer:
     """The last `capacity` transitions of N environments that step together.
 
@@ -42,33 +55,26 @@ class ReplayBuffer:
     there, so that the last observation of each episode is kept aside, in a second ring that grows as it has to.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        num_envs: int,
-        obs_space: spaces.Space[Any],
-        act_space: spaces.Space[Any],
-        rng: np.random.Generator,
-    ) -> None:
+    def __init__(self, capacity: int, envs: Envs, rng: np.random.Generator, device: torch.device) -> None:
         """Reserve the memory.
 
         Args:
-            capacity: transitions of all ranks together; each rounds its share down to a multiple of num_envs.
-            num_envs: N, on each rank.
-            obs_space: bytes are stored as uint8, other integers as int64, floats as float32.
-            act_space: likewise.
+            capacity: transitions of all ranks together; each rounds its share up to a multiple of N.
+            envs: N environments; bytes are stored as uint8, other integers as int64, floats as float32.
             rng: draws the samples.
+            device: where they are wanted.
 
         Raises:
             UserError: it would take more memory than the machine has free.
         """
+        num_envs, obs_space, act_space = envs.num_envs, envs.obs_space, envs.act_space
         check_memory(capacity, num_envs, obs_space, act_space)
-        self.num_envs, self.rng = num_envs, rng
-        capacity //= mpi.size
+        self.num_envs, self.rng, self.device = num_envs, rng, device
+        capacity = -(-mpi.share(capacity) // num_envs) * num_envs
         # One row of N more than transitions: the newest ones also need the observation that follows.
-        self.slots = (capacity // num_envs + 1) * num_envs
+        self.slots = capacity + num_envs
         obs_shape, obs_dtype = obs_space.shape or (), storage_dtype(obs_space)
-        act_shape = () if isinstance(act_space, spaces.Discrete) else (math.prod(act_space.shape or ()),)
+        act_shape = action_shape(act_space)
         self.obs = np.zeros((self.slots, *obs_shape), obs_dtype)
         self.act = np.zeros((self.slots, *act_shape), storage_dtype(act_space))
         self.rew = np.zeros(self.slots, np.float32)
@@ -193,29 +199,45 @@ class ReplayBuffer:
         for number in map(int, held):
             self.final[number % len(self.final)] = final[number]
 
-    def sample(self, batch_size: int, device: torch.device) -> Transitions:
+    def sample(self, batch_size: int) -> Transitions:
         """Draw transitions uniformly, with replacement, from all that are held.
 
         Args:
-            batch_size: of all ranks together; B is this rank's share.
-            device: where the tensors are wanted.
+            batch_size: of all ranks together; B is this rank's share, rounded up.
         """
-        age = self.rng.integers(1, self.count + 1, batch_size // mpi.size)  # 1 is the newest
+        age = self.rng.integers(1, self.count + 1, mpi.share(batch_size))  # 1 is the newest
         i = (self.pos - age) % self.slots
+        obs, act, rew, terminated = (ring.take(i, 0) for ring in (self.obs, self.act, self.rew, self.terminated))
+        arrays = (obs, act, rew, self._next_obs(i), terminated)
+        return Transitions(*(torch.as_tensor(a, device=self.device) for a in arrays))
+
+    def newest(self, length: int) -> Steps:
+        """The last `length` steps T of all environments, or all that are held if they are fewer.
+
+        An episode that `end_episodes` has cut counts as truncated.
+        """
+        count = min(length * self.num_envs, self.count)
+        i = np.arange(self.stored - count, self.stored) % self.slots
+        terminated, ended = self.terminated[i], self.end[i] >= 0
+        arrays: tuple[NDArray[Any], ...] = (self.obs[i], self.act[i], self.rew[i], self._next_obs(i), terminated)
+        arrays += (ended & ~terminated,)
+        return Steps(*(a.reshape(-1, self.num_envs, *a.shape[1:]) for a in arrays))
+
+    def _next_obs(self, i: NDArray[np.int64]) -> NDArray[Any]:
+        """What the transitions in the slots i (B,) led to (B, *obs_shape)."""
         next_obs = self.obs.take((i + self.num_envs) % self.slots, 0)
         end = self.end.take(i)
         (ended,) = (end >= 0).nonzero()
         if len(ended):
             next_obs[ended] = self.final[end[ended] % len(self.final)]
-        obs, act, rew, terminated = (ring.take(i, 0) for ring in (self.obs, self.act, self.rew, self.terminated))
-        return Transitions(*(to_tensor(a, device) for a in (obs, act, rew, next_obs, terminated)))
+        return next_obs
 
 
 def check_memory(capacity: int, num_envs: int, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]) -> int:
     """How much memory a replay buffer takes, before it takes it.
 
     Args:
-        capacity: transitions.
+        capacity: transitions of all ranks together; those on this machine share its memory.
         num_envs: N.
         obs_space: of the environment.
         act_space: of the environment.
@@ -228,7 +250,8 @@ def check_memory(capacity: int, num_envs: int, obs_space: spaces.Space[Any], act
     """
     obs_bytes = math.prod(obs_space.shape or ()) * np.dtype(storage_dtype(obs_space)).itemsize
     act_bytes = math.prod(act_space.shape or ()) * np.dtype(storage_dtype(act_space)).itemsize
-    wanted = (capacity // num_envs + 1) * num_envs * (obs_bytes + act_bytes + 4 + 1 + 4)
+    rows = -(-mpi.share(capacity) // num_envs) + 1
+    wanted = mpi.ranks_on_this_host() * rows * num_envs * (obs_bytes + act_bytes + 4 + 1 + 4)
     free = psutil.virtual_memory().available
     if wanted > free:
         raise UserError(

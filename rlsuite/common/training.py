@@ -1,0 +1,191 @@
+"""The frame around a main loop: run directory, epochs, annealing, saving, resuming, closing. Nothing learns here."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from rlsuite import mpi, settings
+from rlsuite.common.health import Epoch, StateScale
+from rlsuite.common.logger import Logger
+from rlsuite.common.optim import FlatOptimizer
+from rlsuite.common.replay import ReplayBuffer
+from rlsuite.envs.stepping import Envs
+from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
+from rlsuite.rundir.policies import save_episodes, save_policy, save_snapshot
+
+RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
+SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
+
+
+class Training:
+    """A training from its first step, or from its last checkpoint, to its end: `with Training(...) as training`."""
+
+    def __init__(self, algo: str, config: Any, logger: Logger | None, envs: Envs, ac: nn.Module, **parts: Any) -> None:
+        """Take what the training is made of. Nothing is created yet.
+
+        Args:
+            algo: the algorithm's name.
+            config: its settings.
+            logger: where to write; None for `data/<algo>_<env>/<timestamp>_s<seed>/`.
+            envs: the environments.
+            ac: the networks; also saved as the policy to play and share.
+            parts: everything else that changes during training, see `Checkpoint`. Optimisers are found among them.
+        """
+        self.algo, self.config, self.logger, self.envs, self.ac = algo, config, logger or Logger(), envs, ac
+        self.optimizers = [part for part in parts.values() if isinstance(part, FlatOptimizer)]
+        self.memory = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
+        self.state_scale = StateScale()
+        self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, **parts}
+        self.total_steps = _round_up(config.total_steps, envs.together)
+        self.finished = 0  # epochs
+        self.last_epoch = 0
+        if config.compile:
+            for opt in self.optimizers:
+                opt.module.compile(dynamic=True)  # one program for all batch sizes
+
+    def __enter__(self) -> "Training":
+        """Create the run directory, or open it and go back to its last checkpoint.
+
+        Raises:
+            UserError: it can't be written, or can't be resumed.
+        """
+        try:
+            self._begin()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def _begin(self) -> None:
+        network = f"{type(self.ac).__module__}.{type(self.ac).__qualname__}"
+        logger, envs = self.logger, self.envs
+        run_dir = logger.start(self.algo, self.config, self.total_steps, network=network, custom_env=envs.custom)
+        self.run_dir = run_dir
+        self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
+        if self.memory is not None:
+            size = f"{self.memory.nbytes / 1e6:,.1f} MB for {self.config.buffer_size:,} transitions"
+            logger.say(f"replay buffer: {size}" + (f" on each of {mpi.size} ranks" if mpi.size > 1 else ""))
+        log = self.checkpoint.restore() if logger.resume else None
+        if log is not None:
+            self._continue(log)
+            return
+        if logger.resume:
+            logger.begin_anew()
+            logger.say("no epoch was finished: this run starts from its beginning")
+        encode: Any = self.ac.encode
+        if encode.normalize:
+            encode.update(envs.random_observations(RANDOM_STEPS))
+            logger.say(f"first statistics of observations: {RANDOM_STEPS:,} random steps, not counted in the budget")
+        envs.reset()
+
+    def _continue(self, log: dict[str, Any]) -> None:
+        self.finished = self.checkpoint.epoch
+        if self.memory is not None and self.envs.restarted:
+            self.memory.end_episodes(self.envs.restarted)
+            self.checkpoint.store_again(self.memory.num_envs)
+        warnings = [text for part in mpi.gather_objects(self.envs.warnings) for text in part]
+        self.logger.continue_log(log, self.finished, warnings)
+        self.logger.say(f"resumed after epoch {self.finished}, {self.envs.total_steps:,} env steps")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Save the last whole epoch and close everything; an error on one of several ranks ends them all."""
+        if hasattr(self, "checkpoint"):
+            self.checkpoint.close()
+        self.logger.close()
+        self.envs.close()
+        if isinstance(error, Exception):
+            mpi.end_all(error)
+
+    def epochs(self, rollout_len: int = 1, losses: tuple[str, ...] = ()) -> Iterator[Epoch]:
+        """The epochs that are left of the budget.
+
+        Args:
+            rollout_len: steps of each environment between two updates. Less than half a rollout at the end of the
+                budget is joined to the one before: an update on a handful of samples would do harm.
+            losses: columns that are NaN in an epoch without gradient steps.
+        """
+        epoch_steps = _round_up(self.config.steps_per_epoch, rollout_len * self.envs.together)
+        self._say_what_is_rounded(epoch_steps)
+        left = (self.total_steps - self.envs.total_steps) // self.envs.together
+        plan = list(plan_epochs(left, epoch_steps // self.envs.together, rollout_len))
+        self.last_epoch = self.finished + len(plan)
+        for number, rollouts in enumerate(plan, start=self.finished + 1):
+            for opt in self.optimizers:
+                opt.begin_epoch()
+            yield Epoch(number, rollouts, self.ac, self.state_scale, losses)
+
+    def _say_what_is_rounded(self, epoch_steps: int) -> None:
+        changes = settings.rounded(self.config, mpi.size)
+        for name, value in (("steps_per_epoch", epoch_steps), ("total_steps", self.total_steps)):
+            if getattr(self.config, name) != value:
+                changes.insert(0, f"{settings.flag(name)} {getattr(self.config, name)} -> {value}")
+        if changes:
+            ranks = f" of {mpi.size} processes" if mpi.size > 1 else ""
+            self.logger.say(f"rounded up to whole steps, rollouts and shares{ranks}: {', '.join(changes)}")
+
+    @property
+    def share_left(self) -> float:
+        """How much of the budget is left, from 1 to 0."""
+        return 1 - self.envs.total_steps / self.total_steps
+
+    def anneal(self, *optimizers: FlatOptimizer) -> None:
+        """Set the learning rates as `lr_schedule` says: constant, or falling to 0 in a line over the budget."""
+        if self.config.lr_schedule == "linear":
+            for opt in optimizers:
+                opt.lr = opt.base_lr * self.share_left
+
+    def end_epoch(self, epoch: Epoch, health: dict[str, float]) -> None:
+        """Write the row of an epoch, the policy, the best and worst episode, now and then a snapshot, and the state.
+
+        Raises:
+            OSError: the disk is full or not writable; the epochs before are whole.
+        """
+        returns, episodes = self.envs.end_epoch()
+        row = {"Epoch": epoch.number, **returns, **health, **epoch.stats.means()}
+        for opt in self.optimizers:
+            row |= opt.columns()
+        row |= {
+            "TotalEnvInteracts": self.envs.total_steps,
+            "GradSteps": sum(opt.steps for opt in self.optimizers),
+        }
+        self.logger.log_epoch(row)
+        self.finished = epoch.number
+        with signals_wait():
+            if mpi.rank == 0:
+                save_policy(self.run_dir, self.ac)
+                save_episodes(self.run_dir, epoch.number, episodes)
+                if epoch.number in np.linspace(1, self.last_epoch, SNAPSHOTS).astype(np.int64):
+                    save_snapshot(self.run_dir, epoch.number, self.envs.total_steps, self.ac, epoch.obs)
+            self.checkpoint.save(epoch.number, last=epoch.number == self.last_epoch)
+
+
+def plan_epochs(steps: int, epoch_steps: int, rollout_len: int) -> Iterator[list[int]]:
+    """Split a budget into epochs of rollouts, so that it is met exactly.
+
+    The last rollout is shorter where at least half of one is left. Less than that is joined to the rollout before.
+
+    Args:
+        steps: the budget, in steps of each environment, like all the others.
+        epoch_steps: of an epoch, a multiple of rollout_len.
+        rollout_len: of a rollout.
+
+    Yields:
+        For each epoch the lengths of its rollouts.
+    """
+    while steps > 0:
+        taken = epoch_steps if 2 * (steps - epoch_steps) >= rollout_len else steps
+        steps -= taken
+        whole, rest = divmod(taken, rollout_len)
+        if whole and 2 * rest < rollout_len:
+            yield [rollout_len] * (whole - 1) + [rollout_len + rest]
+        else:
+            yield [rollout_len] * whole + [rest]
+
+
+def _round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit

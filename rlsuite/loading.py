@@ -1,0 +1,163 @@
+"""A trained policy, out of a run directory: `act = rlsuite.load(run_dir)(obs)`."""
+
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlsuite import settings
+from rlsuite.envs.making import check_module, make_env
+from rlsuite.envs.spaces import storage_dtype, to_env
+from rlsuite.errors import UserError
+from rlsuite.rundir.files import Arrays, read_safetensors
+from rlsuite.rundir.policies import load_snapshot, load_weights, saved_epochs
+from rlsuite.rundir.runs import read_config
+
+Array = NDArray[Any]
+
+
+class Policy:
+    """What a run has learned, as a function from observations to actions: `policy(obs)`.
+
+    It takes one observation as the environment gives it, or a batch of them, and returns what the environment takes:
+    within its bounds, shaped and counted as its action space says.
+    """
+
+    def __init__(self, ac: Any) -> None:
+        """Of the networks `ac`, which have `mode` and, if they can be sampled from, `act`."""
+        self.ac = ac
+
+    def __call__(self, obs: Any, sample: bool = False) -> Any:
+        """The action for an observation.
+
+        Args:
+            obs: (*obs_shape), or (B, *obs_shape) for a batch.
+            sample: draw from the policy instead of taking its most probable action.
+
+        Returns:
+            One action, or a batch of them (B, ...).
+
+        Raises:
+            UserError: the observation has another shape, or the policy is deterministic and can't be sampled from.
+        """
+        space = self.ac.obs_space
+        x, shape = np.asarray(obs), tuple(space.shape or ())
+        if x.shape[x.ndim - len(shape) :] != shape or x.ndim not in (len(shape), len(shape) + 1):
+            raise UserError(f"an observation of shape {x.shape}; this policy takes {shape} or a batch (B, *{shape})")
+        batch = x.reshape(-1, *shape).astype(storage_dtype(space), copy=False)
+        act, _ = to_env(self.choose(sample)(batch), self.ac.act_space)
+        if x.ndim > len(shape):
+            return act
+        return act[0].item() if isinstance(self.ac.act_space, spaces.Discrete) else act[0]
+
+    def choose(self, sample: bool) -> Any:
+        """The network's own function from observations (B, *obs_shape) to actions, before they are the environment's.
+
+        Raises:
+            UserError: the policy is deterministic and can't be sampled from.
+        """
+        if not sample:
+            return self.ac.mode
+        if not hasattr(self.ac, "act"):
+            raise UserError("this policy is deterministic and can't be sampled from; take its actions as they are")
+        return self.ac.act
+
+
+class Snapshot(NamedTuple):
+    """The networks of one epoch, and where they went."""
+
+    epoch: int
+    obs: Array
+    """states visited (K, *obs_shape)"""
+    ac: Any
+
+
+def load(run_dir: str | Path, env: gym.Env | None = None, actor_critic: type[Any] | None = None) -> Policy:
+    """The policy of a run, with its last saved weights.
+
+    Args:
+        run_dir: the run.
+        env: tells the spaces; by default the environment that config.json names is made for it.
+        actor_critic: the class of its networks, if it was trained with one of your own.
+
+    Raises:
+        UserError: no policy there, a damaged file, or weights that do not fit config.json or the class.
+    """
+    run_dir = Path(run_dir)
+    arrays, _ = read_safetensors(run_dir / "policy.safetensors")
+    return Policy(_build(run_dir, [arrays], env, actor_critic)[0])
+
+
+def load_snapshots(run_dir: Path, most: int) -> list[Snapshot]:
+    """Up to `most` snapshots of a run, evenly spaced over those that there are, in the order of time.
+
+    Raises:
+        UserError: there are none, or as `load`.
+    """
+    epochs = saved_epochs(run_dir, "snapshots")
+    if not epochs:
+        raise UserError(f"{run_dir} has no snapshots yet; a value map is drawn from them")
+    epochs = sorted({epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, most)})
+    weights, obs = zip(*(load_snapshot(run_dir, epoch) for epoch in epochs), strict=True)
+    return [Snapshot(*parts) for parts in zip(epochs, obs, _build(run_dir, weights), strict=True)]
+
+
+def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
+    """The environment of a run, made anew from its config.json.
+
+    Raises:
+        UserError: it was trained on a function of the user's, or the environment can't be made.
+    """
+    env_id = config.get("env")
+    if not isinstance(env_id, str) or config.get("custom_env"):
+        raise UserError(
+            "this run was trained on an environment function; in Python, rlsuite.load(run_dir, env) takes the "
+            "environment itself"
+        )
+    check_module(env_id, "")
+    return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
+
+
+def algorithm(config: dict[str, Any]) -> ModuleType:
+    """The algorithm's module, which config.json names: a file of `rlsuite/algos`.
+
+    Raises:
+        UserError: it names none.
+    """
+    name = config.get("algo")
+    if not isinstance(name, str) or not (Path(__file__).parent / "algos" / f"{name}.py").is_file():
+        raise UserError(f"config.json names no algorithm of rlsuite, but {str(name)[:40]!r}")
+    return import_module(f"rlsuite.algos.{name}")
+
+
+def _build(
+    run_dir: Path, weights: Sequence[Arrays], env: gym.Env | None = None, actor_critic: type[Any] | None = None
+) -> list[Any]:
+    """The networks of a run, once for each set of weights."""
+    saved = read_config(run_dir)
+    module = algorithm(saved)
+    default = inspect.signature(module.train).parameters["actor_critic"].default
+    trained = saved.get("network", f"{default.__module__}.{default.__qualname__}")
+    if actor_critic is None and trained != f"{default.__module__}.{default.__qualname__}":
+        raise UserError(f"{run_dir} was trained with a network class of its own; pass it as actor_critic={trained}")
+    config = settings.from_saved(module.Config, saved)
+    own_env = run_env(saved) if env is None else None
+    made: Any = env or own_env
+    try:
+        networks = [(actor_critic or default)(made.observation_space, made.action_space, config) for _ in weights]
+        for ac, arrays in zip(networks, weights, strict=True):
+            load_weights(ac, arrays)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the policy in {run_dir} does not fit its config.json: {reason}") from error
+    finally:
+        if own_env is not None:
+            own_env.close()
+    return networks
