@@ -1,6 +1,6 @@
 """The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map]`.
 
-Without `--value`: a dashboard of the six columns to look at first.
+Without `--value` and `--value-map` it draws a dashboard of the six columns to look at first.
 """
 
 import argparse
@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlsuite.common import figures
-from rlsuite.common.checks import ArgumentParser, UserError, check_module
-from rlsuite.common.runs import find_runs, group_by_settings
+from rlsuite.errors import ArgumentParser, UserError
+from rlsuite.figures.dashboard import PANELS, draw_dashboard
+from rlsuite.figures.style import FORMATS, STYLE, save_figure
+from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
+from rlsuite.rundir.runs import find_runs, group_by_settings
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -27,14 +29,31 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="open a window too")
     args = parser.parse_args(argv)
     args.out = args.out or args.paths[0] / ("value_map.png" if args.value_map else "dashboard.png")
-    if args.out.suffix.lower() not in figures.FORMATS:
-        raise UserError(f"can't write {args.out}: the file name must end in {', '.join(figures.FORMATS)}")
+    if args.out.suffix.lower() not in FORMATS:
+        raise UserError(f"can't write {args.out}: the file name must end in {', '.join(FORMATS)}")
     if args.out.is_symlink():
         raise UserError(f"{args.out} is a link; give another --out")
-    check_module("", args.import_env)
+    if args.import_env:
+        from rlsuite.envs.making import check_module  # gymnasium is needed for nothing else here
+
+        check_module("", args.import_env)
     if args.value and args.value_map:
         raise UserError("--value and --value-map are two different figures; give one of them")
     return args
+
+
+def _snapshots(run: Path) -> list[Snapshot]:
+    """Return the run's snapshots as functions of arrays.
+
+    Raises:
+        UserError: there are none, or they can't be read.
+    """
+    from rlsuite.loading import load_snapshots  # it imports torch, and a dashboard must not wait for that
+
+    return [
+        Snapshot(epoch, obs, ac.value, ac.mode, ac.obs_space, ac.act_space, ac.value_label)
+        for epoch, obs, ac in ((s.epoch, s.obs, s.ac) for s in load_snapshots(run, MAX_SNAPSHOTS))
+    ]
 
 
 def _draw(args: argparse.Namespace) -> None:
@@ -46,7 +65,7 @@ def _draw(args: argparse.Namespace) -> None:
     import matplotlib.style
     from matplotlib.figure import Figure
 
-    with matplotlib.style.context(["default", figures.STYLE]), warnings.catch_warnings():
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
         if args.show:
             import matplotlib.pyplot as plt
@@ -57,10 +76,10 @@ def _draw(args: argparse.Namespace) -> None:
         else:
             fig = Figure()
         if args.value_map:
-            figures.draw_value_map(fig, runs[0])
+            draw_value_map(fig, runs[0], _snapshots(runs[0]))
         else:
-            figures.draw_dashboard(fig, groups, args.value or list(figures.PANELS))
-        figures.save_figure(fig, args.out)
+            draw_dashboard(fig, groups, args.value or tuple(PANELS))
+        save_figure(fig, args.out)
         print(args.out)
         if args.show:
             plt.show()

@@ -1,0 +1,196 @@
+"""The dashboard: one panel per column of progress.txt, and in it one curve per group of runs.
+
+The runs of a group differ only in their seed. Their curve is the mean over the seeds, with a 95% bootstrap band.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlsuite.errors import UserError
+from rlsuite.figures.intervals import X_COLUMN, Array, Curve, aggregate, measured
+from rlsuite.figures.style import (
+    COLORS,
+    GREY,
+    LINES,
+    caption_of,
+    draw_frame,
+    named_config,
+    one_line,
+    tick_label,
+    title_of,
+)
+from rlsuite.figures.unexplained import mark_unexplained
+from rlsuite.rundir.runs import Columns, Group, read_config, read_progress
+
+if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = {
+    "AverageEpRet": "return",
+    "Entropy": "entropy (nats)",
+    "KL": "KL divergence (nats)",
+    "ExplainedVariance": "explained variance",
+    "EpLen": "episode length (steps)",
+    "ValueBias": "value bias",
+}
+"""The columns to look at first, and what their panels are called."""
+
+
+def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = tuple(PANELS)) -> None:
+    """Draw one panel per column and in it one curve per group.
+
+    Args:
+        fig:     an empty figure.
+        groups:  as `group_by_settings` returns them. Runs that have no epoch yet are left out.
+        columns: of progress.txt.
+
+    Raises:
+        UserError: no run has an epoch yet, a file is damaged, or no run has a column of that name.
+    """
+    begun, logs = _begun(groups)
+    known = sorted(set().union(*(log for group_logs in logs for log in group_logs)))
+    for column in columns:
+        if column not in known and column not in PANELS:
+            raise UserError(f"there is no column {column[:40]!r}; {_suggest(column, known)}")
+
+    n_cols = min(3, len(columns))
+    n_rows = -(-len(columns) // n_cols)
+    configs = [named_config(run) for group in begun for run in group.runs]
+    width = max(5.0, 3.8 * n_cols)
+    letters = int(11 * width) - 12  # that fit into a label
+    labels = [f"{one_line(group.label, letters)} ({_count(group.runs)})" for group in begun]
+    if len(configs) > 1:
+        seeds = len(configs) > len(begun)
+        subtitle = "mean over seeds · band: its 95% bootstrap confidence interval · faint: each seed"
+        subtitle = subtitle if seeds else "one run per line"
+    else:
+        labels = []
+        subtitle = f"seed {one_line(configs[0].get('seed', '?'), 20)}"
+        if "AverageEpRet" in columns and {"MinEpRet", "MaxEpRet"} <= set(known):
+            subtitle += " · band around the return: from each epoch's worst episode to its best"
+    draw_frame(fig, (width, 2.5 * n_rows), title_of(configs), subtitle, labels, caption_of(configs))
+    axes = fig.subplots(n_rows, n_cols, sharex=True, squeeze=False).ravel()
+    for ax, column in zip(axes, columns, strict=False):
+        _draw_panel(ax, column, logs, logged=column in known)
+    for ax in axes[len(columns) :]:
+        ax.remove()
+    for ax in axes[max(0, len(columns) - n_cols) : len(columns)]:
+        ax.set_xlabel("environment steps")
+        ax.tick_params(labelbottom=True)
+
+
+def _begun(groups: Sequence[Group]) -> tuple[list[Group], list[list[Columns]]]:
+    """Return the groups without the runs that have no epoch yet, and for each group what its runs have logged."""
+    begun: list[Group] = []
+    logs: list[list[Columns]] = []
+    for label, runs in groups:
+        found = [(run, log) for run in runs if len((log := read_progress(run)).get(X_COLUMN, ()))]
+        if found:
+            begun.append(Group(label, [run for run, _ in found]))
+            logs.append([log for _, log in found])
+    if not begun:
+        raise UserError(f"{groups[0].runs[0] / 'progress.txt'} has no epoch yet, or no column {X_COLUMN}")
+    return begun, logs
+
+
+def _draw_panel(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], *, logged: bool) -> None:
+    """Draw one column; logs[k] are the runs of the k-th group."""
+    for k, runs in enumerate(logs):
+        _draw_curve(ax, _visible(aggregate(runs, column, gaps=column == "ExplainedVariance"), column), k)
+    if column == "AverageEpRet" and sum(map(len, logs)) == 1:
+        _draw_range(ax, logs[0][0])
+    ax.set_title(PANELS.get(column, one_line(column, 40)))
+    ax.xaxis.set_major_formatter(tick_label)
+    ax.locator_params(axis="x", nbins=5)
+    y = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), dtype=float) for line in ax.lines)])
+    y = y[np.isfinite(y)]
+    if y.size:
+        _set_scale(ax, column, y)
+    else:
+        ax.tick_params(left=False, labelleft=False)
+        ax.grid(visible=False)
+    unexplained = column == "ExplainedVariance" and mark_unexplained(ax, logs)
+    if not y.size and not unexplained:
+        text = "no values" if logged else "not logged"
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def _draw_range(ax: "Axes", log: Columns) -> None:
+    """Shade from the worst to the best episode of each epoch."""
+    (x, worst), (_, best) = measured(log, "MinEpRet"), measured(log, "MaxEpRet")
+    if worst.size == best.size:
+        ax.fill_between(x, worst, best, color=COLORS[0], alpha=0.18, linewidth=0)
+
+
+def _draw_curve(ax: "Axes", curve: Curve, k: int) -> None:
+    color, line = COLORS[k % len(COLORS)], LINES[k % len(LINES)]
+    if len(curve.runs) > 1:
+        for x, y in curve.runs:
+            _draw_line(ax, x, y, markersize=2, color=color, alpha=0.35, linewidth=0.6)
+        ax.fill_between(curve.x, curve.lo, curve.hi, color=color, alpha=0.18, linewidth=0)
+    _draw_line(ax, curve.x, curve.mean, markersize=5, color=color, linestyle=line, linewidth=1.8)
+
+
+def _draw_line(ax: "Axes", x: Array, y: Array, **look: Any) -> None:
+    """Draw a line, and a point where both neighbours are missing: a line needs two points to be seen."""
+    there = np.concatenate([[False], np.isfinite(y), [False]])
+    lone = there[1:-1] & ~there[:-2] & ~there[2:]
+    ax.plot(x, y, marker="o" if lone.any() else "", markevery=np.flatnonzero(lone).tolist(), **look)
+
+
+def _visible(curve: Curve, column: str) -> Curve:
+    """Fit a curve to the panel's axis: explained variance from -1 up, KL positive for its log scale."""
+    if column == "ExplainedVariance":
+
+        def clip(y: Array) -> Array:
+            return np.maximum(y, -1)
+
+    elif column == "KL" and (curve.mean > 0).any():
+
+        def clip(y: Array) -> Array:
+            return np.where(y > 0, y, np.nan)
+
+    else:
+        return curve
+    mean, lo, hi = clip(curve.mean), clip(curve.lo), clip(curve.hi)
+    return Curve(curve.x, mean, lo, hi, [(x, clip(y)) for x, y in curve.runs])
+
+
+def _set_scale(ax: "Axes", column: str, y: Array) -> None:
+    """Set the y axis and its reference lines for the values y that are drawn, all finite."""
+    from matplotlib.ticker import LogLocator
+
+    if column == "KL" and (y > 0).any():
+        ax.set_yscale("log", nonpositive="mask")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if y.max() < 30 * y[y > 0].min() else (1,)))
+        ax.yaxis.set_major_formatter(tick_label)
+        ax.yaxis.set_minor_formatter("")
+    elif column == "ExplainedVariance":
+        for reference in (0, 1):
+            ax.axhline(reference, color=GREY, linewidth=0.9, zorder=1.5)
+        ticks = [-1, -0.5, 0, 0.5, 1]
+        ax.set_yticks(ticks, [("≤ " if v == -1 == y.min() else "") + tick_label(v) for v in ticks])
+        ax.set_ylim(max(-1.05, min(-0.15, y.min() - 0.1)), 1.1)
+    else:
+        if np.abs(y).max() >= 1e4:
+            ax.yaxis.set_major_formatter(tick_label)
+        if column == "ValueBias":
+            ax.axhline(0, color=GREY, linewidth=0.9, zorder=1.5)
+
+
+def _count(runs: Sequence[Path]) -> str:
+    seeds = {str(read_config(run).get("seed")) for run in runs}
+    # The same seed twice is the same run twice, and no evidence of anything.
+    unit = "seed" if len(seeds) == len(runs) else "run"
+    return f"{len(runs)} {unit}{'s' * (len(runs) > 1)}"
+
+
+def _suggest(column: str, known: Sequence[str]) -> str:
+    lower = {name.lower(): name for name in known}
+    near = [lower[name] for name in difflib.get_close_matches(column.lower(), lower, n=3, cutoff=0.5)]
+    return ("nearest: " if near else "it has: ") + ", ".join(one_line(name, 40) for name in near or known[:40])

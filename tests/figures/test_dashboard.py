@@ -1,0 +1,219 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from rlsuite.figures.dashboard import PANELS, draw_dashboard
+from rlsuite.figures.style import COLORS, STYLE, save_figure
+from rlsuite.rundir.runs import group_by_settings
+
+nan = np.nan
+MakeRun = Callable[..., Path]
+
+
+def draw(*runs: Path, columns: tuple[str, ...] = tuple(PANELS)) -> Figure:
+    fig = Figure()
+    with matplotlib.style.context(["default", STYLE]):
+        draw_dashboard(fig, group_by_settings(runs), columns)
+    return fig
+
+
+def texts(fig: Figure) -> str:
+    legend = [text for legend in fig.legends for text in legend.get_texts()]
+    return "\n".join(text.get_text() for text in [*fig.texts, *legend])
+
+
+def test_one_run_shows_the_range_of_its_episodes(tmp_path: Path, make_run: MakeRun) -> None:
+    fig = draw(make_run(tmp_path / "r", note="why $x_{?"))
+    assert [ax.get_title(loc="left") for ax in fig.axes] == list(PANELS.values())
+    assert fig.axes[0].get_title(loc="left") == "return"
+    line, band = fig.axes[0].lines[0], fig.axes[0].collections[0].get_paths()[0].vertices
+    np.testing.assert_array_equal(line.get_xydata(), [[100, 10], [200, 20], [300, 30]])
+    assert {(100, 5), (300, 15), (100, 20), (300, 60)} <= {tuple(point) for point in np.asarray(band)}
+    assert not fig.axes[1].collections
+    assert "exp · CartPole-v1" in texts(fig)
+    assert "note: why $x_{?" in texts(fig)
+    assert not fig.legends
+
+
+def test_seeds_are_one_curve_and_groups_differ_in_colour_and_line(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"{lr}_{s}", {"KL": [s, s, s]}, pi_lr=lr, seed=s) for lr in (1, 2) for s in (1, 2, 6)]
+    fig = draw(*runs, columns=("KL",))
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["pi_lr=1 (3 seeds)", "pi_lr=2 (3 seeds)"]
+    means = [line for line in fig.axes[0].lines if line.get_linewidth() > 1]
+    assert [np.asarray(line.get_ydata()).tolist() for line in means] == [[3, 3, 3], [3, 3, 3]]
+    assert len({line.get_color() for line in means}) == len({line.get_linestyle() for line in means}) == 2
+    assert len(fig.axes[0].lines) == 2 + 6
+    assert len(fig.axes[0].collections) == 2
+
+
+def test_the_same_seed_twice_is_not_called_two_seeds(tmp_path: Path, make_run: MakeRun) -> None:
+    assert "exp (2 runs)" in texts(draw(*(make_run(tmp_path / name) for name in "ab")))
+
+
+def test_panels_without_values_say_so(tmp_path: Path, make_run: MakeRun) -> None:
+    fig = draw(make_run(tmp_path / "r", {"Entropy": None, "KL": [nan] * 3}))
+    shown = [ax.texts[0].get_text() if ax.texts else "" for ax in fig.axes]
+    assert shown == ["", "not logged", "no values", "", "", ""]
+
+
+def test_kl_is_logarithmic_where_it_is_positive(tmp_path: Path, make_run: MakeRun) -> None:
+    ax = draw(make_run(tmp_path / "a", {"KL": [-1, 0, 0.1]})).axes[2]
+    assert ax.get_yscale() == "log"
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [nan, nan, 0.1])
+    assert draw(make_run(tmp_path / "b", {"KL": [0, 0, 0]})).axes[2].get_yscale() == "linear"
+
+
+def test_explained_variance_is_cut_at_minus_one_and_says_so(tmp_path: Path, make_run: MakeRun) -> None:
+    ax = draw(make_run(tmp_path / "r", {"ExplainedVariance": [-1e9, -0.5, 0.5]})).axes[3]
+    assert ax.get_ylim() == pytest.approx((-1.05, 1.1))
+    assert ax.get_yticklabels()[0].get_text() == "≤ −1"
+    assert [np.asarray(line.get_ydata()).tolist() for line in ax.lines[1:]] == [[0, 0], [1, 1]]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [-1, -0.5, 0.5])
+    assert not ax.texts
+
+
+def test_one_epoch_is_a_visible_point(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run(tmp_path / "r")
+    lines = (run / "progress.txt").read_text().splitlines(keepends=True)
+    (run / "progress.txt").write_text("".join(lines[:2]) + lines[2][:9])
+    assert draw(run).axes[0].lines[0].get_marker() == "o"
+
+
+def test_a_value_between_missing_ones_is_a_visible_point(tmp_path: Path, make_run: MakeRun) -> None:
+    line = draw(make_run(tmp_path / "r", {"KL": [0, 0.1, 0]})).axes[2].lines[0]
+    assert (line.get_marker(), line.get_markevery()) == ("o", [1])
+    assert draw(make_run(tmp_path / "whole")).axes[2].lines[0].get_marker() == ""
+
+
+def test_runs_that_have_not_begun_are_left_out(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", seed=seed) for seed in range(3)]
+    runs.append(make_run(tmp_path / "other", pi_lr=1.0))
+    for run in runs[2:]:
+        (run / "progress.txt").write_text("Epoch\tTotalEnvInteracts\n")
+    fig = draw(*runs, columns=("KL",))
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["exp (2 seeds)"]
+
+
+def test_spinning_up_directory(tmp_path: Path) -> None:
+    run = tmp_path / "su_s0"
+    run.mkdir()
+    (run / "config.json").write_text('{"exp_name": "su", "seed": 0, "ac_kwargs": {"hidden_sizes": [64]}}')
+    (run / "progress.txt").write_text(
+        "Epoch\tAverageEpRet\tStdEpRet\tMaxEpRet\tMinEpRet\tEpLen\tVVals\tTotalEnvInteracts\tEntropy\tKL\tTime\n"
+        "0\t20.1\t3.2\t40.0\t9.0\t20.1\t0.1\t4000\t0.68\t0.001\t2.5\n"
+        "1\t30.1\t3.2\t50.0\t9.0\t30.1\t0.1\t8000\t0.66\t0.002\t5.0\n"
+    )
+    assert [bool(ax.texts) for ax in draw(run).axes] == [False, False, False, True, False, True]
+
+
+# Where nothing is left to explain
+
+
+def shades(ax: Any) -> list[Any]:
+    """What marks the epochs with nothing to explain, one for each run: drawn over shares of the panel's height."""
+    return [c for c in ax.collections if c.get_transform() != ax.transData and c.get_paths()]
+
+
+def panel(*runs: Path) -> tuple[Any, list[str], list[list[tuple[float, ...]]]]:
+    """The panel of ExplainedVariance, its texts, and of each run that is marked the (x0, y0, x1, y1) of its marks."""
+    (ax,) = draw(*runs, columns=("ExplainedVariance",)).axes
+    marks = [[tuple(path.get_extents().extents.tolist()) for path in shade.get_paths()] for shade in shades(ax)]
+    return ax, [text.get_text() for text in ax.texts], marks
+
+
+def test_epochs_with_nothing_to_explain_are_shaded_and_break_the_curve(tmp_path: Path, make_run: MakeRun) -> None:
+    ax, said, marks = panel(make_run(tmp_path / "r", {"ExplainedVariance": [0.5, nan, 0.8]}))
+    assert said == ["nothing left to explain"]
+    assert marks == [[(100, 0, 200, 1)]]  # the second epoch, over the whole height
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[100, 0.5], [200, nan], [300, 0.8]])
+    assert ax.lines[0].get_marker() == "o"
+
+
+def test_values_below_minus_one_are_cut_beside_epochs_with_nothing_to_explain(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    ax, said, marks = panel(make_run(tmp_path / "r", {"ExplainedVariance": [-40, 0.5, nan]}))
+    assert said == ["nothing left to explain"]
+    assert marks == [[(200, 0, 300, 1)]]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [-1, 0.5, nan])
+    assert ax.get_yticklabels()[0].get_text() == "≤ −1"
+
+
+def test_nothing_to_explain_from_the_first_epoch_to_the_last(tmp_path: Path, make_run: MakeRun) -> None:
+    ax, said, marks = panel(make_run(tmp_path / "r", {"ExplainedVariance": [nan] * 3}))
+    assert said == ["nothing left to explain"]
+    assert marks == [[(0, 0, 300, 1)]]
+    assert ax.get_xlim()[0] <= 0
+    assert ax.get_xlim()[1] >= 300
+
+
+@pytest.mark.parametrize("bias", [[nan] * 3, None])
+def test_no_critic_is_not_nothing_to_explain(tmp_path: Path, make_run: MakeRun, bias: Any) -> None:
+    _, said, marks = panel(make_run(tmp_path / "r", {"ExplainedVariance": [nan] * 3, "ValueBias": bias}))
+    assert (said, marks) == (["no values"], [])
+
+
+def test_seeds_are_paler_than_all_of_them_together(tmp_path: Path, make_run: MakeRun) -> None:
+    values = [[0.5, nan, nan], [0.6, 0.7, nan]]
+    runs = [make_run(tmp_path / f"r{seed}", {"ExplainedVariance": v}, seed=seed) for seed, v in enumerate(values)]
+    ax, said, marks = panel(*runs)
+    assert said == ["nothing left to explain"]
+    assert marks == [[(100, 0, 300, 1)], [(200, 0, 300, 1)]]
+    mean = next(line for line in ax.lines if line.get_linewidth() == 1.8)
+    np.testing.assert_allclose(mean.get_ydata(), [0.55, 0.7, nan])  # of the seeds that have something to explain
+    first, second = (shade.get_alpha() for shade in shades(ax))
+    (alone,) = (shade.get_alpha() for shade in shades(panel(runs[0])[0]))
+    assert 1 - (1 - first) * (1 - second) == pytest.approx(alone)
+
+
+def test_the_text_stands_where_most_seeds_have_nothing_to_explain(tmp_path: Path, make_run: MakeRun) -> None:
+    values = [[nan, 0.5, nan], [0.6, 0.7, nan]]
+    ax, _, _ = panel(*(make_run(tmp_path / f"r{s}", {"ExplainedVariance": v}, seed=s) for s, v in enumerate(values)))
+    x = ax.texts[0].get_position()[0]
+    left, right = ax.get_xlim()
+    assert 200 < left + x * (right - left) < 300
+
+
+def test_of_several_groups_each_has_a_bar_below_the_curves(tmp_path: Path, make_run: MakeRun) -> None:
+    values = [[-9, 0.5, nan], [0.5, 0.6, 0.7], [0.5, nan, nan]]
+    runs = [make_run(tmp_path / f"r{k}", {"ExplainedVariance": v}, pi_lr=k) for k, v in enumerate(values)]
+    ax, said, marks = panel(*runs)
+    assert said == ["nothing left to explain"]
+    (first,), (second,) = marks
+    assert (first[0], first[2], second[0], second[2]) == (200, 300, 100, 300)
+    assert first[1] == 0
+    assert first[3] == second[1]
+    colors = [to_hex(shade.get_facecolor()[0]).upper() for shade in shades(ax)]
+    assert colors == [COLORS[0], COLORS[2]]
+    low, high = ax.get_ylim()
+    assert low + second[3] * (high - low) < -1  # where the first curve is cut
+    assert ax.texts[0].get_position()[1] > second[3]
+
+
+def test_bars_of_many_groups_leave_room_for_the_curves(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{k}", {"ExplainedVariance": [0, 1, nan]}, pi_lr=k) for k in range(20)]
+    ax, _, marks = panel(*runs)
+    assert len(marks) == 20
+    assert max(bar[3] for (bar,) in marks) <= 0.26
+    low, high = ax.get_ylim()
+    assert (0 - low) / (high - low) < 0.5
+
+
+@pytest.mark.parametrize("steps", [[0, 0, 0], [-100, -200, -300], [nan, -np.inf, 1e300]])
+def test_steps_that_make_no_sense_are_not_marked(tmp_path: Path, make_run: MakeRun, steps: list[float]) -> None:
+    run = make_run(tmp_path / "r", {"ExplainedVariance": [nan] * 3, "TotalEnvInteracts": steps})
+    assert panel(run)[1:] == (["no values"], [])
+
+
+def test_many_marks_are_drawn_to_a_file(tmp_path: Path, make_run: MakeRun) -> None:
+    steps = np.arange(1.0, 2001)
+    table = dict.fromkeys(["Epoch", "AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL"])
+    table |= {"TotalEnvInteracts": steps, "ExplainedVariance": np.where(steps % 2, 0.5, nan), "ValueBias": steps}
+    save_figure(draw(make_run(tmp_path / "r", table)), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
