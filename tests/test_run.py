@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from datetime import datetime
 from importlib import import_module
 from inspect import getsource
@@ -14,16 +15,20 @@ import gymnasium as gym
 import hypothesis
 import numpy as np
 import pytest
-from conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import rlsuite
 import rlsuite.play
-import rlsuite.run as run_module
-from rlsuite.common.runs import find_runs, read_config, read_progress
+import rlsuite.run
+from rlsuite.errors import UserError
+from rlsuite.launching import Launch, algorithm_names
 from rlsuite.presets import PRESETS
-from rlsuite.run import Launch, algorithm_names, main
+from rlsuite.run import main
+from rlsuite.rundir.runs import find_runs, read_config, read_progress
+from tests.conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
 
+CONFIGS = {algo: import_module(f"rlsuite.algos.{algo}").Config for algo in ALGORITHMS}
 NETWORKS = {
     **dict.fromkeys(ON_POLICY, "actor_critic.ActorCritic"),
     "dqn": "q_networks.QNetwork",
@@ -49,6 +54,21 @@ class Short(gym.Env):
 
 gym.register("Short-v0", Short)
 """
+
+
+class Endless(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+gym.register("rlsuite-tests/Endless-v0", Endless)
 
 
 def configs(folder: Path) -> list[dict[str, Any]]:
@@ -89,7 +109,7 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     assert "--note 'does it run?'" in config["command"]
     assert set(config["versions"]) >= {"python", "torch", "numpy", "gymnasium"}
     assert config["versions"]["gymnasium"] == gym.__version__
-    names = {field.name for field in dataclasses.fields(import_module(f"rlsuite.algos.{algo}").Config)}
+    names = {field.name for field in dataclasses.fields(CONFIGS[algo])}
     assert names <= set(config)
     assert [name for name, value in config.items() if isinstance(value, dict)] == ["versions"]
 
@@ -150,6 +170,19 @@ def test_no_test_episodes_no_result(tmp_path: Path, train: Any) -> None:
     assert not (train(tmp_path, "a2c", test_episodes=0, total_steps=128) / "result.json").exists()
 
 
+def test_an_environment_that_never_ends_has_a_result_too(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rlsuite.envs.evaluation.MAX_TEST_STEPS", 50)
+    run = train(tmp_path, "ppo", env="rlsuite-tests/Endless-v0", total_steps=128, test_episodes=3)
+    result = json.loads((run / "result.json").read_text())
+    assert (result["TestEpisodes"], result["AverageEpRet"]) == (1, 50.0)
+    out, err = capsys.readouterr()
+    assert "final return 50.0 ± 0.0 (min 50.0, max 50.0; 1 deterministic test episodes)\n" in out
+    assert f"plot it:  python -m rlsuite.plot {run}\n" in out
+    assert err.startswith("rlsuite: a test episode of rlsuite-tests/Endless-v0 did not end within 50 env steps")
+
+
 def test_several_seeds(tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command("ppo", seed=(0, 1), total_steps=128, data_dir=tmp_path)) == 0
     assert sorted(config["seed"] for config in configs(tmp_path)) == [0, 1]
@@ -196,7 +229,7 @@ def test_preset_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     flags = ["--total-steps", "64", "--data-dir", str(tmp_path), "--preset", "none"]
     assert main(["ppo", "--env", "CartPole-v1", *flags]) == 0
     (config,) = configs(tmp_path)
-    defaults = dataclasses.asdict(import_module("rlsuite.algos.ppo").Config("CartPole-v1", total_steps=64))
+    defaults = dataclasses.asdict(CONFIGS["ppo"]("CartPole-v1", total_steps=64))
     assert {name: config[name] for name in defaults} == {**defaults, "hidden_sizes": [64, 64]}
     assert ", preset" not in capsys.readouterr().out
 
@@ -211,18 +244,51 @@ def test_preset_of_another_environment(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("algo", [algo for algo in PRESETS if PRESETS[algo]])
 def test_every_preset_is_one_that_the_algorithm_takes(algo: str) -> None:
-    config = import_module(f"rlsuite.algos.{algo}").Config
+    config = CONFIGS[algo]
     for env, settings in PRESETS[algo].items():
         config(env, **settings)
         gym.spec(env)
 
 
-@pytest.mark.parametrize(("total", "steps"), [(600, [256, 512, 600]), (100, [100]), (2, [2]), (258, [256, 258])])
+@pytest.mark.parametrize("total", [600, 258, 100, 2])
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_the_budget_is_met_exactly(algo: str, total: int, steps: list[int], tmp_path: Path, train: Any) -> None:
+def test_the_budget_is_met_exactly(algo: str, total: int, tmp_path: Path, train: Any) -> None:
+    # Two steps are no rollout: an on-policy algorithm takes them together with the rollout before.
+    steps = {600: [256, 512, 600], 258: [256, 258] if algo in OFF_POLICY else [258], 100: [100], 2: [2]}[total]
     one_update = {"update_after": total, "update_every": total} if algo in OFF_POLICY else {}
     table = read_progress(train(tmp_path, algo, total_steps=total, **one_update))
     assert table["TotalEnvInteracts"].tolist() == steps
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "said", "steps"),
+    [
+        ("ppo", {"total_steps": 257}, "--total-steps 257 -> 258", [258]),
+        ("ppo", {"steps_per_epoch": 200}, "--steps-per-epoch 200 -> 256", [256, 512]),
+        ("ppo", {"minibatch_size": 48}, "", [256, 512]),
+        (
+            "dqn",
+            {"total_steps": 513, "update_after": 513, "update_every": 1},
+            "--total-steps 513 -> 514",
+            [256, 512, 514],
+        ),
+        ("dqn", {"steps_per_epoch": 257}, "--steps-per-epoch 257 -> 258", [258, 512]),
+    ],
+)
+def test_what_does_not_divide_is_rounded_up(
+    algo: str,
+    settings: dict[str, int],
+    said: str,
+    steps: list[int],
+    tmp_path: Path,
+    train: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = train(tmp_path, algo, **settings)
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == steps
+    assert settings.items() <= read_config(run).items()
+    lines = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert [line.endswith(f": {said}") for line in lines] == [True] * bool(said)
 
 
 def test_quiet_prints_nothing(tmp_path: Path, train: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -255,12 +321,24 @@ def test_an_interrupted_training_keeps_what_it_has(
     wrapper, make = stop_at(700), gym.make
     untested = {"num_test_episodes": 0} if algo in OFF_POLICY else {}
     monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
-    code = main([*command(algo, total_steps=2048, data_dir=tmp_path, **untested), "--quiet"])
-    (run,) = find_runs([tmp_path])
+    code = main([*command(algo, seed=(0, 1), total_steps=2048, data_dir=tmp_path, **untested), "--quiet"])
+    (run,) = find_runs([tmp_path])  # the second one of the grid has not begun
     assert code == 130
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
     assert (run / "policy.safetensors").exists()
     assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; go on with: python -m rlsuite.run --resume {run}"
+
+
+def test_an_interrupted_training_without_checkpoints_says_where_its_policy_is(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrapper, make = stop_at(400), gym.make
+    monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
+    assert main([*command("ppo", checkpoint_every=0, data_dir=tmp_path), "--quiet"]) == 130
+    (run,) = find_runs([tmp_path])
+    assert not (run / "checkpoint").exists()
+    expected = f"rlsuite: interrupted; the policy of the last good epoch is in {run}"
+    assert capsys.readouterr().err.strip() == expected
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -269,7 +347,7 @@ def test_help_names_every_setting_with_its_meaning(algo: str, capsys: pytest.Cap
         main([algo, "--help"])
     assert stop.value.code == 0
     text = " ".join(re.sub("[│─╭╮╰╯|]", " ", capsys.readouterr().out).split())
-    for settings in (import_module(f"rlsuite.algos.{algo}").Config, Launch):
+    for settings in (CONFIGS[algo], Launch):
         meanings = dict(re.findall(r"^    (\w+): .*?  # (.*)$", getsource(settings), re.MULTILINE))
         assert set(meanings) == {field.name for field in dataclasses.fields(settings)}
         for name, meaning in meanings.items():
@@ -293,10 +371,99 @@ def test_the_command_line_is_called_as_a_module(tmp_path: Path, python: Any) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argv", [["ppo", "--help"], ["ddpg", "--env", "Pendulum-v1", "--no-such-flag", "1"]])
-def test_help_and_misspelt_flags_do_not_wait_for_torch(argv: list[str], tmp_path: Path, python: Any) -> None:
-    code = f"import sys\nfrom rlsuite.run import main\ntry: main({argv})\nfinally: print('torch' in sys.modules)"
-    assert python(tmp_path, "-c", code).stdout.splitlines()[-1] == "False"
+@pytest.mark.parametrize(
+    ("name", "words", "value"),
+    [
+        ("gamma", ["1.5"], 1.5),
+        ("hidden_sizes", ["64", "-1"], (64, -1)),
+        ("hidden_sizes", ["100001"] * 30, (100001,) * 30),  # as long as several lines
+        ("target_kl", ["0"], 0.0),
+    ],
+)
+def test_the_command_line_says_what_python_says(
+    name: str, words: list[str], value: Any, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        CONFIGS["ppo"]("CartPole-v1", **{name: value})
+    assert main([*command("ppo", **{name: None}), "--" + name.replace("_", "-"), *words]) == 2
+    assert capsys.readouterr().err == f"rlsuite: {error.value}\n"
+
+
+CALLS = """
+import sys
+from rlsuite.run import main
+def call(*words):
+    try:
+        print("code", main(list(words)))
+    except SystemExit as stop:
+        print("exit", stop.code)
+call("--help")
+call("mine", "--help")
+call(*sys.argv[1:], "--warmth", "3")
+call(*sys.argv[1:], "--warmth", "2", "1")
+from rlsuite.rundir.runs import find_runs
+call("--resume", str(find_runs(["data"])[0]), "--total-steps", "256")
+"""
+
+
+def test_a_new_algorithm_is_one_new_file(tmp_path: Path, python: Any, command: Any) -> None:
+    """Its settings, whose types and defaults come from wherever its author likes, are on the command line."""
+    package = tmp_path / "rlsuite"
+    shutil.copytree(Path(rlsuite.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (package / "algos" / "vpg.py").read_text()
+    for old, new in [
+        ('Training("vpg"', 'Training("mine"'),
+        ("hidden_sizes: settings.Widths = (64, 64)", "hidden_sizes: settings.Widths = WIDTHS"),
+        (
+            "from typing import Literal\n",
+            "from typing import Annotated, Literal\nfrom annotated_types import Interval\n",
+        ),
+        ("@dataclass(frozen=True)\n", "WIDTHS = (24, 12)\n\n\n@dataclass(frozen=True)\n"),
+        ("    seed: ", "    warmth: Annotated[float, Interval(ge=0, le=2)] = 0.5  # how warm it is\n    seed: "),
+    ]:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (package / "algos" / "mine.py").write_text(text)
+    words = ["mine", *command("vpg", total_steps=128)[1:]]
+    done = python(tmp_path, "-c", CALLS, *words)
+    assert done.stderr == "rlsuite: --warmth is 3.0, but must be from 0 to 2\n"
+    assert "algorithms: a2c ddpg dqn mine ppo" in done.stdout
+    assert re.search(r"--warmth FLOAT\s+how warm it is", done.stdout)
+    assert re.findall("^(?:code|exit) .*", done.stdout, re.MULTILINE) == [
+        "code 0",
+        "exit 0",
+        "code 2",
+        "code 0",
+        "code 0",
+    ]
+    runs = configs(tmp_path / "data" / "mine_CartPole-v1")
+    assert sorted((run["algo"], run["warmth"], run["hidden_sizes"]) for run in runs) == [
+        ("mine", 1.0, [24, 12]),
+        ("mine", 2.0, [24, 12]),
+    ]
+    assert sorted(run["total_steps"] for run in runs) == [128, 256]
+
+
+def test_bad_values_are_found_before_processes_are_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr("rlsuite.run.relaunch", lambda *args: started.append(args) or 0)
+    words = ["ppo", "--env", "CartPole-v1", "--cpus", "2", "--gamma"]
+    assert main([*words, "2"]) == 2
+    assert capsys.readouterr().err == "rlsuite: --gamma is 2.0, but must be from 0 to 1\n"
+    assert started == []
+    assert main([*words, "0.9", "1"]) == 0
+    assert started == [([*words, "0.9", "1"], ["2"])]
+
+
+def test_an_error_that_nobody_expected_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[BaseException] = []
+    monkeypatch.setattr("rlsuite.mpi.end_all", ended.append)
+    monkeypatch.setattr("rlsuite.run.train_all", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as error:
+        main(["ppo", "--env", "CartPole-v1"])
+    assert ended == [error.value]
 
 
 TOKENS = """
@@ -314,6 +481,6 @@ WORDS = st.one_of(
 def test_no_command_line_ends_in_a_traceback(argv):
     assume(not {"-h", "--help"} & set(argv))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "train_all", lambda *args: 0)
-        patch.setattr(run_module, "relaunch", lambda *args: 0)
+        patch.setattr(rlsuite.run, "train_all", lambda *args: 0)
+        patch.setattr(rlsuite.run, "relaunch", lambda *args: 0)
         assert main(argv) in (0, 2)

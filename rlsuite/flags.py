@@ -1,0 +1,126 @@
+"""From a command line to settings: flags and their values, the grid that several values make, and tyro.
+
+Settings are the fields of dataclasses, so that a flag exists because a field does. `fields` below maps the name of each
+to its plain type: {"env": str, "gamma": float, "hidden_sizes": tuple[int, ...]}.
+"""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any, get_origin
+
+from rlsuite.errors import UserError
+from rlsuite.settings import annotations, base_type, flag
+
+
+def fields_of(*classes: type[Any]) -> dict[str, Any]:
+    """The settings of all classes and their plain types, without ranges."""
+    return {name: base_type(annotation) for each in classes for name, annotation in annotations(each).items()}
+
+
+def parse_flags(argv: Sequence[str], fields: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Split a command line into flags and their values.
+
+    Args:
+        argv: for example ["--env", "CartPole-v1", "--seed", "0", "1", "--quiet"].
+        fields: known settings and their types.
+
+    Returns:
+        The values of each setting as text; a switch has ["True"] or ["False"].
+
+    Raises:
+        UserError: an unknown, repeated or empty flag, or a value without a flag.
+    """
+    flags: dict[str, list[str]] = {}
+    for token in argv:
+        if re.match(r"--\D", token):
+            name, values = _read_flag(token, fields)
+            if name in flags:
+                raise UserError(f"{flag(name)} is given twice; give several values after one {flag(name)}")
+            flags[name] = values
+        elif re.match(r"-[a-zA-Z]", token) and token != "-inf":
+            raise UserError(f"unknown flag {token}; settings are given as --name value")
+        elif flags:
+            flags[name].append(token)
+        else:
+            raise UserError(f"unexpected {token!r}; settings are given as --name value")
+    for name, values in flags.items():
+        if not values and fields[name] is not bool:
+            raise UserError(f"{flag(name)} needs a value")
+        if not values:
+            values.append("True")
+        if len(values) != len(set(values)) and get_origin(fields[name]) is not tuple:
+            raise UserError(f"{flag(name)} has a value twice: {' '.join(values)}")
+    return flags
+
+
+def _read_flag(token: str, fields: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The setting that --gamma, --gamma=0.9 or --no-quiet names, and its value, if it is part of the word."""
+    word, equals, value = token.partition("=")
+    name = word[2:].replace("-", "_")
+    if name.startswith("no_") and fields.get(name[3:]) is bool:
+        if equals:
+            raise UserError(f"{word} takes no value")
+        return name[3:], ["False"]
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+        hint = f"did you mean {flag(near[0])}?" if near else "see --help"
+        raise UserError(f"unknown flag {word}; {hint}")
+    return name, [value] if equals else []
+
+
+def grid(flags: Mapping[str, list[str]], fields: Mapping[str, Any]) -> Iterator[list[str]]:
+    """One command line for each combination of values; the last flag varies fastest."""
+    axes = [
+        [_words(name, values, fields)]
+        if get_origin(fields[name]) is tuple
+        else [_words(name, [value], fields) for value in values]
+        for name, values in flags.items()
+    ]
+    for combination in itertools.product(*axes):
+        yield [word for part in combination for word in part]
+
+
+def _words(name: str, values: Sequence[str], fields: Mapping[str, Any]) -> list[str]:
+    """A flag and its values as tyro wants them; a switch has no value there."""
+    if fields[name] is not bool:
+        return [flag(name), *values]
+    if values[0].lower() not in ("true", "false"):
+        raise UserError(f"{flag(name)} is a switch: {flag(name)} or {flag(f'no_{name}')}, not {values[0]!r}")
+    return [flag(name if values[0].lower() == "true" else f"no_{name}")]
+
+
+def parse(command: type[Any], argv: Sequence[str], program: str, default: Any = None) -> Any:
+    """Turn the words of one run into settings, starting from the default; --help prints them and exits.
+
+    Args:
+        command: a dataclass of settings, or of such dataclasses.
+        argv: as `grid` gives it.
+        program: what --help calls it.
+        default: an object of `command`; without one, the defaults of its fields.
+
+    Raises:
+        UserError: a value of the wrong type or out of range.
+    """
+    import tyro
+
+    errors = StringIO()
+    try:
+        with redirect_stderr(errors):
+            return tyro.cli(command, args=argv, default=default, prog=program, config=(tyro.conf.OmitArgPrefixes,))
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, UserError):  # a check of ours, whose sentence tyro has put into a box
+                raise cause from None
+            cause = cause.__context__
+        # The other errors are tyro's own. It draws a box of several lines around them; one line is enough.
+        text = " ".join(re.sub(r"[─-╿]|-{3,}", " ", errors.getvalue()).split())
+        text = re.sub(r"^.*?(Error parsing|invalid choice) ", "", text)
+        text = re.sub(r" ?(Argument helptext:|For full helptext).*$", "", text)
+        raise UserError(text or "a value is of the wrong type; see --help") from None

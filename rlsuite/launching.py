@@ -1,0 +1,213 @@
+"""Starting trainings: one after the other, in one process or in several, each with test episodes at its end."""
+
+import inspect
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from annotated_types import Interval
+
+from rlsuite import mpi
+from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
+from rlsuite.settings import STORED, CountOrZero, check, marked
+
+MAX_CPUS = 4096
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What belongs to starting a run and not to the algorithm."""
+
+    exp_name: str = ""  # folder of the experiment; default <algo>_<env>
+    data_dir: str = "data"  # where experiments go
+    preset: str = "auto"  # settings to start from: an environment id that has some, auto for those of --env, or none
+    test_episodes: CountOrZero = 20  # deterministic episodes at the end; 0 for none
+    note: str = ""  # the question this run answers; kept in config.json
+    tensorboard: bool = False  # write event files for TensorBoard as well
+    quiet: bool = False  # print nothing but errors
+    checkpoint_every: CountOrZero = 1  # epochs from one checkpoint, to resume from, to the next; 0 for none
+    cpus: Annotated[int, Interval(ge=1, le=MAX_CPUS)] = 1  # processes that train the one run together, through MPI
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value that makes no sense."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, by itself or of a grid."""
+
+    config: Any
+    """settings of the algorithm"""
+    launch: Launch
+    preset: str = ""
+    """what the preset that it started from is called; "" for none"""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a cluster sends before it takes the machine away."""
+
+
+def algorithm_names() -> list[str]:
+    """Every file in rlsuite/algos, but those that begin with an underscore."""
+    return sorted(path.stem for path in (Path(__file__).parent / "algos").glob("[!_]*.py"))
+
+
+def relaunch(argv: Sequence[str], cpus: Sequence[str]) -> int:
+    """Run the same command line in several processes, which MPI connects, and return the exit code.
+
+    Args:
+        argv: with --cpus.
+        cpus: the values of --cpus.
+
+    Raises:
+        UserError: not one whole number, no mpiexec, or this is such a process already.
+    """
+    if len(cpus) != 1 or not (cpus[0].isascii() and cpus[0].isdigit()) or not 1 <= int(cpus[0]) <= MAX_CPUS:
+        raise UserError(f"--cpus takes one number of processes, from 1 to {MAX_CPUS}, not {' '.join(cpus)}")
+    if mpi.launched_ranks() > 1:
+        raise UserError("--cpus starts processes of its own, and this is an MPI job already; leave --cpus out")
+    mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec")
+    if not mpiexec:
+        raise UserError('--cpus needs mpiexec: pip install "rlsuite[mpi]"')
+    rest = list(argv)
+    at = next(i for i, word in enumerate(rest) if word.split("=")[0] == "--cpus")
+    del rest[at : at + (1 if "=" in rest[at] else 2)]
+    job = subprocess.Popen([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest])
+    while True:
+        try:
+            return job.wait()
+        except KeyboardInterrupt as interrupt:  # the processes save and end; Ctrl-C has reached them already
+            if isinstance(interrupt, Terminated):
+                job.terminate()
+
+
+def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", resumed: Path | None = None) -> int:
+    """Train one run after the other and return the exit code; one that fails does not stop the others.
+
+    Args:
+        algorithm: a module of rlsuite.algos.
+        jobs: what to train.
+        command: the command line, for config.json.
+        resumed: the directory of the run to go on with.
+
+    Raises:
+        UserError: bad input, which is found before the first run begins.
+    """
+    for job in jobs:  # all of them: the last of a grid may begin in hours
+        _check_environment(algorithm, job.config)
+    code = 0
+    for number, job in enumerate(jobs, start=1):
+        count = f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
+        ending = _train_one(algorithm, job, command, resumed, count)
+        # An interrupt ends the whole grid. So does an error on one of several ranks: the others are still in this run.
+        if ending not in (0, 3) or (ending and mpi.size > 1):
+            return ending
+        code = code or ending
+    return code
+
+
+def _check_environment(algorithm: ModuleType, config: Any) -> None:
+    """Raise UserError if the environment can't be made, has spaces that don't fit, or asks for too much memory."""
+    from rlsuite.common.replay import check_memory
+    from rlsuite.envs.making import make_env
+
+    network = inspect.signature(algorithm.train).parameters["actor_critic"].default
+    with closing(make_env(config.env, config.env_kwargs)) as env:
+        network(env.observation_space, env.action_space, config)
+        for name in marked(type(config), STORED):
+            check_memory(getattr(config, name), config.num_envs, env.observation_space, env.action_space)
+
+
+def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | None, count: str) -> int:
+    """Train and test one run, and return 0, or 3 if it failed, or what a signal stands for."""
+    from rlsuite.common.logger import Logger
+
+    config, launch = job.config, job.launch
+    quiet = launch.quiet or mpi.rank > 0
+    if not quiet:
+        preset = f", preset {job.preset}" if job.preset else ""
+        name = algorithm.__name__.rpartition(".")[2]
+        print(f"{count}{name} on {config.env}, seed {config.seed}{preset}")
+    logger = Logger(
+        launch.exp_name,
+        launch.data_dir,
+        note=launch.note,
+        command=command,
+        tensorboard=launch.tensorboard,
+        quiet=quiet,
+        resume=resumed,
+        checkpoint_every=launch.checkpoint_every,
+    )
+    try:
+        ac = algorithm.train(config, logger=logger)
+        if mpi.rank == 0:
+            finish(ac, config, launch, logger)
+    except (NonFiniteError, EnvError) as error:
+        print(f"rlsuite: {error}{last_policy(logger.run_dir)}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt as interrupt:
+        if mpi.rank == 0:
+            print(f"\nrlsuite: interrupted{how_to_go_on(logger.run_dir)}", file=sys.stderr)
+        return signal_code(interrupt)
+    finally:
+        logger.close()
+    return 0
+
+
+def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
+    """Test the trained policy, and say what came out and where it is.
+
+    Args:
+        ac: what `train` returned.
+        config: settings of the algorithm.
+        launch: says how many test episodes.
+        logger: of the run.
+
+    Raises:
+        NonFiniteError, EnvError: the environment fails in a test episode.
+    """
+    from rlsuite.envs.episodes import episode_stats
+    from rlsuite.envs.evaluation import evaluate
+    from rlsuite.envs.making import make_env
+
+    if launch.test_episodes:
+        with closing(make_env(config.env, config.env_kwargs)) as env:
+            returns, lengths = evaluate(ac.mode, env, launch.test_episodes, config.seed)
+        stats = episode_stats(returns, lengths)
+        logger.save_result({"TestEpisodes": len(returns), **stats})
+        logger.say(
+            f"final return {stats['AverageEpRet']:.1f} ± {stats['StdEpRet']:.1f} "
+            f"(min {stats['MinEpRet']:.1f}, max {stats['MaxEpRet']:.1f}; "
+            f"{len(returns)} deterministic test episodes)"
+        )
+    logger.say(f"plot it:  python -m rlsuite.plot {shlex.quote(str(logger.run_dir))}")
+    logger.say(f"watch it: python -m rlsuite.play {shlex.quote(str(logger.run_dir))} --render")
+
+
+def how_to_go_on(run_dir: Path | None) -> str:
+    """The command that goes on with a run, or where its policy is, as the end of a sentence; "" if there is nothing."""
+    if run_dir and any((run_dir / "checkpoint").glob("epoch_*")):
+        cpus = f" --cpus {mpi.size}" if mpi.size > 1 else ""
+        return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(run_dir))}{cpus}"
+    return last_policy(run_dir)
+
+
+def last_policy(run_dir: Path | None) -> str:
+    """Where the policy of the last whole epoch is, as the end of a sentence; "" if there is none."""
+    if run_dir and (run_dir / "policy.safetensors").exists():
+        return f"; the policy of the last good epoch is in {run_dir}"
+    return ""
+
+
+def signal_code(interrupt: KeyboardInterrupt) -> int:
+    """The exit code that a shell gives to a process that a signal has ended: 128 and the signal's number."""
+    return 143 if isinstance(interrupt, Terminated) else 130
