@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: check lint types test test-slow format docs
+.PHONY: check lint types test test-slow format mutants docs
 
 check: lint types test test-slow  ## what CI runs
 
@@ -20,6 +20,9 @@ test-slow:
 format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+mutants:  ## which one-line faults the tests catch; about 20 minutes
+	$(PYTHON) tests/mutants.py
 
 docs:  ## build/docs/rlsuite.html, from the docstrings
 	$(PYTHON) -m pdoc --docformat google -o build/docs rlsuite

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rlsuite import settings
 from rlsuite.envs.making import check_module, make_env
-from rlsuite.envs.spaces import storage_dtype, to_env
+from rlsuite.envs.spaces import MisfitError, from_env, to_env
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
 from rlsuite.rundir.policies import load_snapshot, load_weights, saved_epochs
@@ -47,15 +47,18 @@ class Policy:
         Raises:
             UserError: the observation has another shape, or the policy is deterministic and can't be sampled from.
         """
-        space = self.ac.obs_space
-        x, shape = np.asarray(obs), tuple(space.shape or ())
-        if x.shape[x.ndim - len(shape) :] != shape or x.ndim not in (len(shape), len(shape) + 1):
-            raise UserError(f"an observation of shape {x.shape}; this policy takes {shape} or a batch (B, *{shape})")
-        batch = x.reshape(-1, *shape).astype(storage_dtype(space), copy=False)
-        act, _ = to_env(self.choose(sample)(batch), self.ac.act_space)
-        if x.ndim > len(shape):
+        space, act_space = self.ac.obs_space, self.ac.act_space
+        single = np.ndim(obs) == len(space.shape or ())
+        try:
+            batch = np.array([from_env(one, space) for one in ([obs] if single else obs)])
+        except (MisfitError, TypeError) as error:
+            raise UserError(
+                f"that is no observation of this policy's environment, nor a batch of them: {error}"
+            ) from error
+        act, _ = to_env(self.choose(sample)(batch), act_space)
+        if not single:
             return act
-        return act[0].item() if isinstance(self.ac.act_space, spaces.Discrete) else act[0]
+        return act[0].item() if isinstance(act_space, spaces.Discrete) else act[0]
 
     def choose(self, sample: bool) -> Any:
         """The network's own function from observations (B, *obs_shape) to actions, before they are the environment's.
@@ -132,7 +135,7 @@ def algorithm(config: dict[str, Any]) -> ModuleType:
         UserError: it names none.
     """
     name = config.get("algo")
-    if not isinstance(name, str) or not (Path(__file__).parent / "algos" / f"{name}.py").is_file():
+    if name not in [path.stem for path in (Path(__file__).parent / "algos").glob("[!_]*.py")]:
         raise UserError(f"config.json names no algorithm of rlsuite, but {str(name)[:40]!r}")
     return import_module(f"rlsuite.algos.{name}")
 

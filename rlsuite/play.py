@@ -1,4 +1,4 @@
-"""The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE | --export FILE]`."""
+"""The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE]`."""
 
 import math
 import os
@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsuite.common.checks import ArgumentParser, EnvError, NonFiniteError, UserError, check_module
-from rlsuite.common.runs import find_runs, read_config
+from rlsuite.envs.making import check_module
+from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
+from rlsuite.rundir.runs import find_runs, read_config
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -42,14 +43,15 @@ def play(
     Raises:
         UserError: no policy there, or it can't be shown in the way asked for.
     """
-    from rlsuite.common.checkpoint import load_policy
-    from rlsuite.common.envs import episode_stats, evaluate
     from rlsuite.common.seeding import seed_everything
+    from rlsuite.envs.episodes import episode_stats
+    from rlsuite.envs.evaluation import evaluate
+    from rlsuite.loading import load
 
-    ac = load_policy(run_dir)
+    choose = load(run_dir).choose(sample=stochastic)
     seed_everything(seed)
     with closing(open_env(run_dir, render, video)) as env:
-        returns, lengths = evaluate(ac, env, episodes, seed, deterministic=not stochastic)
+        returns, lengths = evaluate(choose, env, episodes, seed)
     stats = episode_stats(returns, lengths)
     how = "sampled" if stochastic else "deterministic"
     print(
@@ -57,21 +59,6 @@ def play(
         f"(min {stats['MinEpRet']:.2f}, max {stats['MaxEpRet']:.2f}), length {stats['EpLen']:.1f}"
     )
     return returns
-
-
-def export(run_dir: Path, path: Path) -> None:
-    """Write the policy, with its normaliser and the bounds of its actions, to an .onnx file.
-
-    Raises:
-        UserError: no policy there, a wrong file name, or it can't be written.
-    """
-    if path.suffix != ".onnx" or not path.parent.is_dir():
-        raise UserError(f"--export {path} must be a file name that ends in .onnx, in a folder that exists")
-    from rlsuite.common.checkpoint import load_policy
-    from rlsuite.common.export import export_onnx
-
-    worst = export_onnx(load_policy(run_dir), path)
-    print(f"{path}: obs -> act; actions differ from the policy's by at most {worst:.1e}")
 
 
 def play_again(
@@ -92,13 +79,13 @@ def play_again(
     Raises:
         UserError: that epoch has no episode, or it can't be shown in the way asked for.
     """
-    from rlsuite.common.checkpoint import load_episode, saved_epochs
-    from rlsuite.common.envs import replay
+    from rlsuite.envs.episodes import repeat_episode
+    from rlsuite.rundir.policies import load_episode, saved_epochs
 
     epoch = epoch or max(saved_epochs(run_dir, "episodes"), default=1)
     episode = load_episode(run_dir, epoch, which)
     with closing(open_env(run_dir, render, video)) as env:
-        ret = replay(env, episode)
+        ret = repeat_episode(env, episode)
     print(f"{which} episode of epoch {epoch}: return {ret:.2f}, length {len(episode.actions)}, seed {episode.seed}")
     if not math.isclose(ret, episode.ret, rel_tol=1e-6, abs_tol=1e-6):
         print(
@@ -117,7 +104,7 @@ def open_env(run_dir: Path, render: bool, video: Path | None) -> "gym.Env[Any, A
     """
     import gymnasium as gym
 
-    from rlsuite.common.checkpoint import run_env
+    from rlsuite.loading import run_env
 
     if video and video.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(f"--video {video} must end in {' or '.join(VIDEO_SUFFIXES)}")
@@ -192,9 +179,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
     parser.add_argument("--render", action="store_true", help="show a window")
     parser.add_argument("--video", type=Path, metavar="FILE", help="write a film, .mp4 or .gif")
-    parser.add_argument(
-        "--export", type=Path, metavar="FILE", help="write the policy to an .onnx file and play nothing"
-    )
     parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
     parser.add_argument("--best", action="store_true", help="replay the best training episode of an epoch")
     parser.add_argument("--worst", action="store_true", help="replay the worst training episode of an epoch")
@@ -213,9 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--epoch goes with --best or --worst")
         if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
             raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
-        if args.export:
-            export(runs[0], args.export)
-        elif args.best or args.worst:
+        if args.best or args.worst:
             which = "best" if args.best else "worst"
             play_again(runs[0], args.epoch, which, render=args.render, video=args.video)
         else:
@@ -229,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     except (UserError, NonFiniteError, EnvError) as error:
         print(f"rlsuite: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 3
+        return exit_code(error)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -93,9 +93,7 @@ class Config:
     total_steps: settings.Steps = 500_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 8  # environments that step together, in each process
     steps_per_epoch: settings.Steps = 4000  # env steps per row of the log; rounded up to whole rollouts
-    rollout_len: settings.Count = (
-        5  # steps of each environment between two updates; longer: less biased, but fewer updates
-    )
+    rollout_len: settings.Count = 5  # steps of each environment between two updates; longer: less bias, fewer updates
     gamma: settings.Unit = 0.99  # discount per step; the agent looks about 1/(1-gamma) steps ahead
     lam: settings.Unit = 1.0  # lambda of GAE; higher: less bias, more variance
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early

@@ -95,17 +95,13 @@ class Config:
     total_steps: settings.Steps = 500_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 8  # environments that step together, in each process
     steps_per_epoch: settings.Steps = 2048  # env steps per row of the log; rounded up to whole rollouts
-    rollout_len: settings.Count = (
-        256  # steps of each environment between two updates; longer: less biased, but fewer updates
-    )
+    rollout_len: settings.Count = 256  # steps of each environment between two updates; longer: less bias, fewer updates
     gamma: settings.Unit = 0.99  # discount per step; the agent looks about 1/(1-gamma) steps ahead
     lam: settings.Unit = 0.95  # lambda of GAE; higher: less bias, more variance
     clip_ratio: settings.Positive = 0.2  # epsilon, how far a ratio may move before it stops paying; usually 0.1 to 0.3
     train_iters: settings.Count = 10  # passes over each rollout, at most
     minibatch_size: settings.Shared = 64  # samples per gradient step, at most
-    target_kl: settings.PositiveOrInf = (
-        0.05  # nats; a pass that ends with a larger exact KL is the last; inf: never stop
-    )
+    target_kl: settings.PositiveOrInf = 0.05  # nats; a pass that ends with a larger exact KL is the last; inf: none is
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early
     pi_lr: settings.LearningRate = 3e-4  # learning rate of the policy
     vf_lr: settings.LearningRate = 3e-4  # learning rate of the value function

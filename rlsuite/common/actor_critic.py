@@ -26,9 +26,9 @@ ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 class MLP(nn.Module):
     """Fully connected layers, with an activation after each but the last: what every network here is made of.
 
-    Subclasses say in `forward` what their outputs mean. A layer that is replaced or inserted in `layers` acts and trains.
-    The activation is a function and no module, because calling a module takes longer than what a network this small
-    computes.
+    Subclasses say in `forward` what their outputs mean. A layer that is replaced or inserted in `layers` acts and
+    trains. The activation is a function and no module, because calling a module takes longer than what a network this
+    small computes.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from rlsuite import mpi, settings
 from rlsuite.common.health import Epoch, StateScale
@@ -23,7 +22,7 @@ SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
 class Training:
     """A training from its first step, or from its last checkpoint, to its end: `with Training(...) as training`."""
 
-    def __init__(self, algo: str, config: Any, logger: Logger | None, envs: Envs, ac: nn.Module, **parts: Any) -> None:
+    def __init__(self, algo: str, config: Any, logger: Logger | None, envs: Envs, ac: Any, **parts: Any) -> None:
         """Take what the training is made of. Nothing is created yet.
 
         Args:
@@ -62,6 +61,8 @@ class Training:
     def _begin(self) -> None:
         network = f"{type(self.ac).__module__}.{type(self.ac).__qualname__}"
         logger, envs = self.logger, self.envs
+        if not logger.resume:
+            self._first_observations()  # before anything is written: an environment may fail at once
         run_dir = logger.start(self.algo, self.config, self.total_steps, network=network, custom_env=envs.custom)
         self.run_dir = run_dir
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
@@ -73,13 +74,17 @@ class Training:
             self._continue(log)
             return
         if logger.resume:
+            self._first_observations()
             logger.begin_anew()
             logger.say("no epoch was finished: this run starts from its beginning")
-        encode: Any = self.ac.encode
-        if encode.normalize:
-            encode.update(envs.random_observations(RANDOM_STEPS))
+        if self.ac.encode.normalize:
             logger.say(f"first statistics of observations: {RANDOM_STEPS:,} random steps, not counted in the budget")
-        envs.reset()
+
+    def _first_observations(self) -> None:
+        """Begin an episode everywhere, after random steps that fill the statistics of observations if there are any."""
+        if self.ac.encode.normalize:
+            self.ac.encode.update(self.envs.random_observations(RANDOM_STEPS))
+        self.envs.reset()
 
     def _continue(self, log: dict[str, Any]) -> None:
         self.finished = self.checkpoint.epoch
