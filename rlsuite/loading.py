@@ -51,6 +51,8 @@ class Policy:
         single = np.ndim(obs) == len(space.shape or ())
         try:
             batch = np.array([from_env(one, space) for one in ([obs] if single else obs)])
+            if isinstance(space, spaces.Discrete) and not all(map(space.contains, batch)):
+                raise MisfitError(f"its space is {space}")
         except (MisfitError, TypeError) as error:
             raise UserError(
                 f"that is no observation of this policy's environment, nor a batch of them: {error}"

@@ -103,9 +103,19 @@ def mean(value: float) -> float:
     return float(sum(gather_objects(value)) / size)
 
 
+def wait_for_all(seconds: float) -> None:
+    """Return when all ranks have come here, or after so many seconds: some may be waiting for a message in vain."""
+    if _comm:
+        everywhere, start = _comm.Ibarrier(), time.monotonic()
+        while not everywhere.Test() and time.monotonic() - start < seconds:
+            time.sleep(0.01)
+
+
 def abort(code: int) -> None:
     """End all processes at once: the others wait for this one, which will not answer any more."""
     if _comm:
+        if rank > 0:
+            time.sleep(1)  # rank 0 may be about to say why
         _comm.Abort(code)
 
 

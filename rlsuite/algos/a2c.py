@@ -156,16 +156,15 @@ def update(ac: ActorCritic, pi_opt: RMSprop, v_opt: RMSprop, batch: Batch, confi
         ac: the actor-critic, changed in place.
         pi_opt: over the policy's parameters.
         v_opt: over the value function's parameters.
-        batch: the rollout.
+        batch: the rollout, evaluated with its graph, which this step uses up.
         config: settings.
         stats: averages of the epoch, which take the losses of each step.
     """
     adv = batch.adv  # not standardised: the deviation of so few samples says little
-    pi = ac.pi(batch.x)
-    logp = pi.log_prob(batch.act)
+    logp = batch.pi.log_prob(batch.act)
     loss_pi = policy_loss(logp, adv)
-    bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
-    loss_v = value_loss(ac.v(batch.x), batch.ret)
+    bonus = config.ent_coef * batch.pi.entropy().mean() if config.ent_coef else 0.0
+    loss_v = value_loss(batch.val, batch.ret)
     (loss_pi - bonus + loss_v).backward()  # the networks share nothing: each gets the gradient of its own loss
     pi_opt.step()
     v_opt.step()
@@ -213,10 +212,11 @@ def train(
                     obs = envs.obs  # next_obs, or the first observation of a new episode
 
                 buf.rew = scaler(buf.rew, buf.terminated | buf.truncated)  # unchanged unless scale_reward
-                x, val, next_val, pi_old = evaluate_rollout(ac, buf)
-                adv = gae(buf.rew, val, next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
-                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi_old), config, epoch.stats)
+                # With its graph: the one step that follows trains on these same values and distributions.
+                x, val, next_val, pi = evaluate_rollout(ac, buf)
+                adv = gae(buf.rew, buf.rows(val), next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi), config, epoch.stats)
                 ac.encode.update(buf.obs)  # only now: features must not change between acting and training
-                epoch.keep(buf, val, next_val, adv, pi_old)
+                epoch.keep(buf, val, next_val, adv, pi)
             training.end_epoch(epoch, on_policy_health(epoch, ac, config.gamma))
     return ac

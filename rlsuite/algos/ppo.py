@@ -172,7 +172,7 @@ def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Con
         stats: averages of the epoch, which take the losses of each step.
     """
     adv = standardize(batch.adv)
-    logp_old = batch.pi_old.log_prob(batch.act)
+    logp_old = batch.pi.log_prob(batch.act)
     for i in range(config.train_iters):
         for k, j in enumerate(minibatches(batch, config.minibatch_size)):
             pi = ac.pi(batch.x[j])
@@ -187,7 +187,7 @@ def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Con
             if i == k == 0:  # nothing had moved yet: a ratio that is not 1 here is a bug
                 stats.add_max(Ratio1=(logp.detach() - logp_old[j]).exp().sub(1).abs().max())
         # The whole rollout, not the last minibatch, and before the next pass can do more damage.
-        if math.isfinite(config.target_kl) and exact_kl(batch.pi_old, ac.pi, batch.x) > config.target_kl:
+        if math.isfinite(config.target_kl) and exact_kl(batch.pi, ac.pi, batch.x) > config.target_kl:
             break
     stats.add(StopIter=i + 1)
 
@@ -233,10 +233,11 @@ def train(
                     obs = envs.obs  # next_obs, or the first observation of a new episode
 
                 buf.rew = scaler(buf.rew, buf.terminated | buf.truncated)  # unchanged unless scale_reward
-                x, val, next_val, pi_old = evaluate_rollout(ac, buf)
-                adv = gae(buf.rew, val, next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
-                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi_old), config, epoch.stats)
+                with torch.no_grad():
+                    x, val, next_val, pi = evaluate_rollout(ac, buf)
+                adv = gae(buf.rew, buf.rows(val), next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi), config, epoch.stats)
                 ac.encode.update(buf.obs)  # only now: features must not change between acting and training
-                epoch.keep(buf, val, next_val, adv, pi_old)
+                epoch.keep(buf, val, next_val, adv, pi)
             training.end_epoch(epoch, on_policy_health(epoch, ac, config.gamma))
     return ac

@@ -67,6 +67,7 @@ Exercise: replace `batch.ret` in value_loss by the observed return alone (lam = 
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from rlsuite import settings
@@ -217,10 +218,11 @@ def train(
                     obs = envs.obs  # next_obs, or the first observation of a new episode
 
                 buf.rew = scaler(buf.rew, buf.terminated | buf.truncated)  # unchanged unless scale_reward
-                x, val, next_val, pi_old = evaluate_rollout(ac, buf)
-                adv = gae(buf.rew, val, next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
-                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi_old), config, epoch.stats)
+                with torch.no_grad():
+                    x, val, next_val, pi = evaluate_rollout(ac, buf)
+                adv = gae(buf.rew, buf.rows(val), next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
+                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi), config, epoch.stats)
                 ac.encode.update(buf.obs)  # only now: features must not change between acting and training
-                epoch.keep(buf, val, next_val, adv, pi_old)
+                epoch.keep(buf, val, next_val, adv, pi)
             training.end_epoch(epoch, on_policy_health(epoch, ac, config.gamma))
     return ac

@@ -14,13 +14,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rlsuite.common.activations import ACTIVATIONS
 from rlsuite.common.distributions import Categorical, Distribution, Gaussian
 from rlsuite.common.normalize import ObsEncoder
 from rlsuite.errors import UserError
 
 Array = NDArray[Any]
-
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 class MLP(nn.Module):
@@ -157,13 +156,13 @@ class ActorCritic(nn.Module):
     def act(self, obs: Array) -> Array:
         """Sampled actions (B,) int64 or (B, d) float32 for observations (B, *obs_shape)."""
         pi: Distribution = self.pi(self.encode(obs))
-        return pi.sample().cpu().numpy()
+        return pi.sample()
 
     @torch.inference_mode()
     def mode(self, obs: Array) -> Array:
         """The most probable actions, shaped as those of `act`."""
         pi: Distribution = self.pi(self.encode(obs))
-        return pi.mode().cpu().numpy()
+        return pi.mode()
 
     @torch.inference_mode()
     def value(self, obs: Array) -> Array:

@@ -14,7 +14,6 @@ from torch import Tensor
 from rlsuite import mpi
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.distributions import Distribution
-from rlsuite.envs.spaces import action_shape, storage_dtype
 from rlsuite.envs.stepping import Envs
 from rlsuite.errors import NonFiniteError
 
@@ -63,7 +62,7 @@ def gae(
         decay = (gamma * lam * ~(terminated | truncated)).astype(np.float32)
         for t in range(len(rew) - 2, -1, -1):
             adv[t] += decay[t] * adv[t + 1]
-    if not np.isfinite(adv).all():
+    if np.count_nonzero(np.isfinite(adv)) < adv.size:
         t, n = np.argwhere(~np.isfinite(adv))[-1]  # from there the recursion has carried it to the steps before
         raise NonFiniteError(
             f"the advantage of step {t + 1} of the rollout in environment {n} is {adv[t, n]}; the likely cause is "
@@ -83,8 +82,10 @@ class Batch(NamedTuple):
     adv: Tensor
     """(B,) float32, not standardised"""
     ret: Tensor
-    """adv + val, the critic's target (B,) float32"""
-    pi_old: Distribution
+    """adv + val, the critic's target (B,) float32; no gradient flows into it"""
+    val: Tensor
+    """V(s) before the update (B,) float32"""
+    pi: Distribution
     """of the policy that acted, B distributions"""
 
 
@@ -96,10 +97,10 @@ class RolloutBuffer:
 
     def __init__(self, rollout_len: int, envs: Envs) -> None:
         """Room for `rollout_len` steps T of each environment."""
-        shape, obs_dtype = (rollout_len, envs.num_envs), storage_dtype(envs.obs_space)
-        self.obs = np.empty(shape + (envs.obs_space.shape or ()), obs_dtype)
+        shape = (rollout_len, envs.num_envs)
+        self.obs = np.empty(shape + envs.obs_shape, envs.obs_dtype)
         self.next_obs = np.empty_like(self.obs)
-        self.act = np.empty(shape + action_shape(envs.act_space), storage_dtype(envs.act_space))
+        self.act = np.empty(shape + envs.act_shape, envs.act_dtype)
         self.rew = np.empty(shape, np.float32)
         self.terminated, self.truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
         self.t = 0
@@ -128,34 +129,35 @@ class RolloutBuffer:
         self.terminated[t], self.truncated[t] = terminated, truncated
         self.t += 1
 
-    def batch(self, x: Tensor, adv: FloatArray, val: FloatArray, pi_old: Distribution) -> Batch:
-        """The rollout as B samples: features x (B, F), adv and val (T, N), and pi_old, see `evaluate_rollout`."""
-        flat_act, flat_adv, flat_ret = (
-            torch.as_tensor(a.reshape(len(x), *a.shape[2:]), device=x.device) for a in (self.act, adv, adv + val)
-        )
-        return Batch(x, flat_act, flat_adv, flat_ret, pi_old)
+    def rows(self, val: Tensor) -> FloatArray:
+        """Values (B,) of the B samples as an array (T, N), without their gradient."""
+        return val.numpy(force=True).reshape(self.rew.shape)
+
+    def batch(self, x: Tensor, adv: FloatArray, val: Tensor, pi: Distribution) -> Batch:
+        """The rollout as B samples: adv (T, N), and what `evaluate_rollout` returned."""
+        arrays = self.act.reshape(len(x), *self.act.shape[2:]), adv.reshape(-1)
+        act, flat_adv = (torch.from_numpy(a).to(x.device) for a in arrays)
+        return Batch(x, act, flat_adv, flat_adv + val.detach(), val, pi)
 
 
-@torch.no_grad()
-def evaluate_rollout(ac: ActorCritic, buf: RolloutBuffer) -> tuple[Tensor, FloatArray, FloatArray, Distribution]:
+def evaluate_rollout(ac: ActorCritic, buf: RolloutBuffer) -> tuple[Tensor, Tensor, FloatArray, Distribution]:
     """What the networks that collected a rollout make of it, before any of them is trained.
 
     All of it at once: one large batch costs a fraction of the many small ones that acting would need.
 
     Args:
         ac: the actor-critic, unchanged since it began the rollout.
-        buf: the rollout.
+        buf: the rollout, B = T·N samples.
 
     Returns:
-        x, the features (B, F) float32; val, V(s_t) (T, N) float32; next_val, V(s_{t+1}) (T, N) float32; pi_old, the B
-        distributions that the actions were drawn from.
+        x, the features (B, F) float32; val, V(s_t) (B,) float32; next_val, V(s_{t+1}) (T, N) float32, through which no
+        gradient flows; pi, the B distributions that the actions were drawn from.
     """
-    shape, samples = buf.rew.shape, buf.rew.size
-    x = ac.encode(np.concatenate([buf.obs, buf.next_obs]).reshape(-1, *buf.obs.shape[2:]))
-    values = ac.v(x)
-    assert values.shape == (2 * samples,), f"v must return (B,), not {tuple(values.shape)}"
-    val, next_val = (part.cpu().numpy().reshape(shape) for part in values.split(samples))
-    return x[:samples], val, next_val, ac.pi(x[:samples])
+    x = ac.encode(buf.obs.reshape(-1, *buf.obs.shape[2:]))
+    val = ac.v(x)
+    next_val = ac.value(buf.next_obs.reshape(-1, *buf.obs.shape[2:]))
+    assert val.shape == next_val.shape == (len(x),), f"v must return (B,), not {tuple(val.shape)}"
+    return x, val, next_val.reshape(buf.rew.shape), ac.pi(x)
 
 
 def standardize(adv: Tensor) -> Tensor:

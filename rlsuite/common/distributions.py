@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlsuite.common import diagnostics
@@ -18,15 +19,16 @@ class Categorical(NamedTuple):
 
     logits: Tensor
 
-    def sample(self) -> Tensor:
+    def sample(self) -> NDArray[np.int64]:
         """Actions (B,) int64, by the Gumbel-max trick: argmaxᵢ(zᵢ - ln eᵢ), eᵢ ~ Exp(1), is softmax(z)-distributed."""
         # In numpy, which has far less to do before it computes a few numbers.
         noise = np.log(torch.empty(self.logits.shape).exponential_().numpy())
-        return torch.from_numpy((self.logits.detach().cpu().numpy() - noise).argmax(-1)).to(self.logits.device)
+        act: NDArray[np.int64] = (self.logits.numpy(force=True) - noise).argmax(-1)
+        return act
 
-    def mode(self) -> Tensor:
+    def mode(self) -> NDArray[np.int64]:
         """The most probable actions (B,) int64."""
-        return self.logits.argmax(-1)
+        return self.logits.argmax(-1).numpy(force=True)
 
     def log_prob(self, act: Tensor) -> Tensor:
         """Log-probabilities ln π(a|s) = z_a - log Z (B,), nats, for act (B,) int64."""
@@ -48,13 +50,13 @@ class Gaussian(NamedTuple):
     mu: Tensor
     log_std: Tensor
 
-    def sample(self) -> Tensor:
+    def sample(self) -> NDArray[np.float32]:
         """Actions (B, d) float32, not clipped to any bounds."""
-        return torch.randn_like(self.mu).mul_(self.log_std.exp()).add_(self.mu)
+        return torch.randn_like(self.mu).mul_(self.log_std.exp()).add_(self.mu).numpy(force=True)
 
-    def mode(self) -> Tensor:
+    def mode(self) -> NDArray[np.float32]:
         """The means (B, d)."""
-        return self.mu
+        return self.mu.numpy(force=True)
 
     def log_prob(self, act: Tensor) -> Tensor:
         """Log-densities Σᵢ [ -½ ((aᵢ - μᵢ)/σᵢ)² - ln σᵢ - ½ ln 2π ] (B,), nats, for act (B, d)."""

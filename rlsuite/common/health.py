@@ -139,12 +139,10 @@ class Epoch:
         self._vals: list[FloatArray] = []
         self._entropies: list[float] = []
 
-    def keep(
-        self, buf: RolloutBuffer, val: FloatArray, next_val: FloatArray, adv: FloatArray, pi_old: Distribution
-    ) -> None:
+    def keep(self, buf: RolloutBuffer, val: Tensor, next_val: FloatArray, adv: FloatArray, pi: Distribution) -> None:
         """Keep a rollout and what was made of it, see `evaluate_rollout`, for the columns of this epoch."""
-        self._pis.append(pi_old)
-        self._append(buf, val=val, next_val=next_val, adv=adv)
+        self._pis.append(type(pi)(*(part.detach() for part in pi)))
+        self._append(buf, val=buf.rows(val), next_val=next_val, adv=adv)
 
     def note(self, val: FloatArray, entropy: float) -> None:
         """Keep Q(s, a) (N,) at collection and the behaviour policy's entropy, nats, of one off-policy step."""

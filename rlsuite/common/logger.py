@@ -105,6 +105,7 @@ class Logger:
             if self.resume:
                 self.run_dir = self.resume
                 self._lock = lock(self.run_dir)
+                refuse_link(self.run_dir / "progress.txt")
                 self._config = {**read_config(self.run_dir), "total_steps": config.total_steps}
             else:
                 stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -245,7 +246,6 @@ class Logger:
             return
         assert self.run_dir is not None
         path = self.run_dir / "progress.txt"
-        refuse_link(path)
         try:
             path.touch()
             self._file = path.open("r+b")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsuite import mpi
-from rlsuite.envs.spaces import action_shape, storage_dtype
+from rlsuite.envs.spaces import storage_dtype
 from rlsuite.envs.stepping import Envs
 from rlsuite.errors import UserError
 
@@ -67,16 +67,15 @@ class ReplayBuffer:
         Raises:
             UserError: it would take more memory than the machine has free.
         """
-        num_envs, obs_space, act_space = envs.num_envs, envs.obs_space, envs.act_space
-        check_memory(capacity, num_envs, obs_space, act_space)
+        num_envs = envs.num_envs
+        check_memory(capacity, num_envs, envs.obs_space, envs.act_space)
         self.num_envs, self.rng, self.device = num_envs, rng, device
         capacity = -(-mpi.share(capacity) // num_envs) * num_envs
         # One row of N more than transitions: the newest ones also need the observation that follows.
         self.slots = capacity + num_envs
-        obs_shape, obs_dtype = obs_space.shape or (), storage_dtype(obs_space)
-        act_shape = action_shape(act_space)
+        obs_shape, obs_dtype = envs.obs_shape, envs.obs_dtype
         self.obs = np.zeros((self.slots, *obs_shape), obs_dtype)
-        self.act = np.zeros((self.slots, *act_shape), storage_dtype(act_space))
+        self.act = np.zeros((self.slots, *envs.act_shape), envs.act_dtype)
         self.rew = np.zeros(self.slots, np.float32)
         self.terminated = np.zeros(self.slots, np.bool_)
         # Which end of an episode this was, from 0, or -1 where none ended; its last observation is final[end mod len].

@@ -105,6 +105,10 @@ class Training:
         self.envs.close()
         if isinstance(error, Exception):
             mpi.end_all(error)
+        elif (
+            error is not None
+        ):  # a signal, which reaches all ranks: the first that ends must not stop the others' saving
+            mpi.wait_for_all(seconds=5)
 
     def epochs(self, rollout_len: int = 1, losses: tuple[str, ...] = ()) -> Iterator[Epoch]:
         """The epochs that are left of the budget.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rlsuite import mpi, settings
 from rlsuite.envs.episodes import MAX_REPLAYABLE, RANDOM_STEPS, Episode, episode_seed, episode_stats
 from rlsuite.envs.making import EnvFn, make_env
-from rlsuite.envs.spaces import LARGEST, MisfitError, from_env, number, storage_dtype, to_env
+from rlsuite.envs.spaces import LARGEST, MisfitError, action_shape, from_env, number, storage_dtype, to_env
 from rlsuite.errors import EnvError, NonFiniteError, UserError
 
 NUMBERS = frozenset([float, int, bool, np.float64, np.float32, np.int64])
@@ -81,6 +81,7 @@ class Envs:
                 raise UserError("env_fn returns environments whose spaces differ; they must be equal")
         self.discrete = isinstance(self.act_space, spaces.Discrete)
         self.obs_shape = tuple(self.obs_space.shape or ())
+        self.act_shape, self.act_dtype = action_shape(self.act_space), np.dtype(storage_dtype(self.act_space))
         self.batch_shape = (num_envs, *self.obs_shape)
         self.obs_dtype = np.dtype(storage_dtype(self.obs_space))
         self.raw_dtype = self.obs_dtype
