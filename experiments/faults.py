@@ -1,20 +1,19 @@
 """Everything that can go wrong, on purpose: `python experiments/faults.py [--kills 200]` (posix; extra `mpi`).
 
-Trainings are killed at random moments, some while writing a checkpoint, resumed, killed again, and in the end compared
-with the same training left alone: log, episodes, weights and the whole state have to be equal. Then disks that
-fill up, folders that can't be written, files that are cut or have a flipped bit, environments that misbehave, actions
-out of range, and two processes that want the same run. For each kind of fault the table counts
+Trainings are killed at random moments, some of them while writing a checkpoint, resumed and killed again. In the end
+each is compared with the same training left alone: log, episodes, weights and the whole state must be equal. Then come
+disks that fill up, folders that can't be written, links, files that are cut or have a flipped bit, environments that
+misbehave, actions out of range, and two processes that want the same run. For each kind of fault the table counts
 
-    lost        finished epochs that were in progress.txt and are not in the end
-    differing   resumed trainings that are not the uninterrupted one
+    lost        finished epochs that were in progress.txt and are gone in the end
+    differing   resumed trainings that differ from the uninterrupted one, and files outside that were written through
     tracebacks  reactions other than one clear line
-    refused     damage that can't be repaired, and was named in one line
+    refused     runs that can't go on, and said why in one line
 
-and the first three have to be 0; else the exit code is 1. The table goes to data/faults.csv.
+The first three must be 0; otherwise the exit code is 1. The table goes to data/faults.csv.
 """
 
 import argparse
-import csv
 import importlib
 import itertools
 import json
@@ -28,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,12 +35,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import psutil
+from tables import DATA, ROOT, markdown, write_table
 
-from rlsuite.common.resume import decode, encode
-from rlsuite.common.runs import read_config
 from rlsuite.run import main as rlsuite
+from rlsuite.rundir.files import pack, unpack
+from rlsuite.rundir.runs import read_config
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--num-envs", "2", "--total-steps", "4096", "--steps-per-epoch", "256", "--test-episodes", "1"]
 SMALL += ["--preset", "none", "--normalize-obs"]
 REPLAY = ["--start-steps", "64", "--update-after", "64", "--update-every", "8", "--batch-size", "16"]
@@ -66,10 +66,10 @@ class Result(NamedTuple):
 
 
 class Child:
-    """A forked process that runs a command line of rlsuite; nothing has to be imported again."""
+    """A forked process that runs a command line of rlsuite, without importing anything again."""
 
     def __init__(self, argv: list[str], folder: Path, before: Callable[[], Any] = lambda: None) -> None:
-        """Start it; `before` is called in the child."""
+        """Start it; the child calls `before` first."""
         self.output = folder / "output.txt"
         sys.stdout.flush()
         self.pid = os.fork()
@@ -104,19 +104,19 @@ class Child:
         self.wait()
 
     def said(self) -> str:
-        """All that it has printed."""
+        """All that it printed."""
         return self.output.read_text(errors="replace")
 
 
 def bad(failed: bool, said: str) -> bool:
-    """Pass `failed` on, and print what the process said if it is true."""
+    """Return `failed`; if it is true, print the end of what the process said."""
     if failed:
         print("    | " + "\n    | ".join(said.splitlines()[-12:]))
     return failed
 
 
 def rows(run: Path) -> list[list[str]]:
-    """The whole lines of progress.txt, without the columns of time."""
+    """The complete lines of progress.txt, without the time columns."""
     path = run / "progress.txt"
     lines = [line.split("\t") for line in path.read_text().split("\n")[:-1]] if path.exists() else []
     timed = [lines[0].index(name) for name in ("Time", "StepsPerSec")] if lines else []
@@ -124,12 +124,12 @@ def rows(run: Path) -> list[list[str]]:
 
 
 def only_run(folder: Path) -> Path | None:
-    """The run directory below a folder, if there is one with settings already."""
+    """The run directory below a folder, once it has settings."""
     return next((path.parent for path in folder.glob("*/*/config.json")), None)
 
 
 def same(run: Path, whole: Path) -> bool:
-    """Whether two finished runs are equal in all but time."""
+    """Whether two finished runs are equal in everything but time."""
     if rows(run) != rows(whole):
         return False
     for kind in ("", "episodes", "snapshots"):
@@ -137,8 +137,8 @@ def same(run: Path, whole: Path) -> bool:
         if {path.name: path.read_bytes() for path in (run / kind).glob("*.safetensors")} != files:
             return False
     for path in (whole / "checkpoint").glob("epoch_*"):
-        arrays, facts = decode(path)
-        theirs, their_facts = decode(run / "checkpoint" / path.name)
+        arrays, facts = unpack(path)
+        theirs, their_facts = unpack(run / "checkpoint" / path.name)
         if facts["parts"] != their_facts["parts"] or arrays.keys() != theirs.keys():
             return False
         if not all(np.array_equal(array, theirs[name]) for name, array in arrays.items()):
@@ -147,7 +147,7 @@ def same(run: Path, whole: Path) -> bool:
 
 
 def whole_run(algo: str, folder: Path) -> tuple[Path, float]:
-    """The training left alone, and the seconds that it takes."""
+    """The training left alone, and the seconds that it took."""
     start = time.perf_counter()
     child = Child([*COMMANDS[algo], "--data-dir", str(folder)], folder)
     assert child.wait() == 0, child.said()
@@ -157,14 +157,14 @@ def whole_run(algo: str, folder: Path) -> tuple[Path, float]:
 
 
 def start_or_resume(algo: str, folder: Path) -> Child:
-    """The next piece of a training that has been killed, or its first."""
+    """The first piece of a training, or the next one after a kill."""
     run = only_run(folder)
     argv = ["--resume", str(run), "--test-episodes", "1"] if run else [*COMMANDS[algo], "--data-dir", str(folder)]
     return Child(argv, folder)
 
 
 def kill_once(child: Child, folder: Path, seconds: float, rng: random.Random) -> bool:
-    """Kill a training at a random moment, or while it writes a checkpoint; False if it ended before."""
+    """Kill a training at a random moment, or while it writes a checkpoint; False if it ended before that."""
     while only_run(folder) is None:
         if child.ended() is not None:
             return False
@@ -193,7 +193,7 @@ def kill_once(child: Child, folder: Path, seconds: float, rng: random.Random) ->
 
 
 def killed(algo: str, kills: int, folder: Path, rng: random.Random) -> Result:
-    """Kill trainings of one algorithm until there were enough kills, and let each get to its end in between."""
+    """Kill trainings of one algorithm until there were enough kills; each gets to its end after a few."""
     whole, seconds = whole_run(algo, new_folder(folder, "whole"))
     done = lost = differing = tracebacks = 0
     while done < kills:
@@ -219,7 +219,7 @@ def killed(algo: str, kills: int, folder: Path, rng: random.Random) -> Result:
 
 
 def rank_killed(algo: str, times: int, folder: Path, rng: random.Random) -> Result:
-    """Kill one process of two, then let both go on."""
+    """Kill one process of two, then resume both."""
     mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
 
     def start(argv: list[str], place: Path) -> "subprocess.Popen[bytes]":
@@ -237,11 +237,9 @@ def rank_killed(algo: str, times: int, folder: Path, rng: random.Random) -> Resu
         while not any(place.glob("*/*/checkpoint/epoch_*")) and job.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.5))
-        ours = [p for p in psutil.Process(job.pid).children(recursive=True) if "rlsuite.run" in " ".join(p.cmdline())]
-        ours = [p for p in ours if "mpiexec" not in p.name() and "hydra" not in p.name()]
-        if not ours or job.poll() is not None:
-            continue
-        rng.choice(ours).kill()
+        with suppress(psutil.NoSuchProcess, IndexError):  # it may be at its end
+            processes = psutil.Process(job.pid).children(recursive=True)
+            rng.choice([p for p in processes if p.name().startswith("python")]).kill()
         if job.wait() == 0:
             continue
         done += 1
@@ -257,7 +255,7 @@ def rank_killed(algo: str, times: int, folder: Path, rng: random.Random) -> Resu
 
 
 def full_disk(times: int, folder: Path, rng: random.Random) -> Result:
-    """Writes that fail beyond a random size of file; then room again, and resume."""
+    """Writes fail beyond a random file size; then there is room again, and the training resumes."""
     lost = differing = tracebacks = 0
     for algo in itertools.islice(itertools.cycle(COMMANDS), times):
         whole, _ = whole_run(algo, new_folder(folder, "whole"))
@@ -280,7 +278,7 @@ def full_disk(times: int, folder: Path, rng: random.Random) -> Result:
 
 
 def read_only(folder: Path) -> Result:
-    """A folder that can't be written, for a new run and for resuming one."""
+    """A folder that can't be written: for a new run, and for resuming one."""
 
     def as_nobody() -> None:
         if os.geteuid() == 0:  # who may write everywhere
@@ -291,13 +289,13 @@ def read_only(folder: Path) -> Result:
     tracebacks = 0
     place = new_folder(folder, "readonly")
     whole, _ = whole_run("ppo", place)
-    for path in (folder, place):  # to be seen by all
+    for path in (folder, place):  # everybody may look
         path.chmod(0o755)
     logs = new_folder(folder, "logs")
     logs.chmod(0o777)
     for path in [whole, *whole.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    read_config(whole)  # what python loads for it, nobody may not be allowed to read
+    read_config(whole)  # python loads what it needs for this now: the user `nobody` may not be allowed to read it
     for argv in ([*COMMANDS["ppo"], "--data-dir", str(place)], ["--resume", str(whole), "--total-steps", "8192"]):
         child = Child(argv, logs, as_nobody)
         code, said = child.wait(), child.said()
@@ -307,22 +305,60 @@ def read_only(folder: Path) -> Result:
     return Result("read-only directory", 2, tracebacks=tracebacks, refused=2 - tracebacks)
 
 
-def damaged(times: int, folder: Path, rng: random.Random) -> Result:
-    """A file of an interrupted run is cut, or one bit of it is flipped."""
-    lost = differing = tracebacks = refused = 0
-    for algo in itertools.islice(itertools.cycle(COMMANDS), len(COMMANDS)):
-        whole, _ = whole_run(algo, new_folder(folder, "whole"))
+def interrupted_run(algo: str, whole: Path, folder: Path) -> Path:
+    """A run that was killed when it had two checkpoints and was not at its end."""
+    while True:
         place = new_folder(folder, "interrupted")
-        while True:
-            child = start_or_resume(algo, place)
-            run = None
-            while child.ended() is None and not (run and len(list((run / "checkpoint").glob("epoch_*"))) == 2):
-                run = only_run(place)
-            child.kill()
-            if run and len(rows(run)) < len(rows(whole)):
+        child = start_or_resume(algo, place)
+        run = None
+        while child.ended() is None:
+            run = only_run(place)
+            if run and len(list((run / "checkpoint").glob("epoch_*"))) == 2:
+                child.kill()
                 break
-            shutil.rmtree(place)
-            place.mkdir()
+        if run and len(rows(run)) < len(rows(whole)):
+            return run
+
+
+def links(folder: Path) -> Result:
+    """A file that would be written through a link is refused; a folder behind a link is as good as any."""
+    lost = differing = tracebacks = refused = 0
+    whole, _ = whole_run("ppo", new_folder(folder, "whole"))
+    run = interrupted_run("ppo", whole, folder)
+    files = list(itertools.product(("progress.txt", "lock"), (os.symlink, os.link)))
+    for name, link in files:
+        place = new_folder(folder, "link")
+        copy, outside = place / run.name, place / "outside"
+        shutil.copytree(run, copy)
+        shutil.move(copy / name, outside)
+        link(outside, copy / name)
+        before = outside.read_bytes()
+        child = Child(["--resume", str(copy), "--test-episodes", "1"], place)
+        code, said = child.wait(), child.said()
+        failed = code != 2 or "Traceback" in said or f"{name} is a link" not in said
+        tracebacks += bad(failed, said)
+        refused += not failed
+        differing += outside.read_bytes() != before
+        lost += rows(copy) != rows(run)
+    folders = ["", "checkpoint", "episodes", "snapshots"]
+    for name in folders:
+        place = new_folder(folder, "link")
+        copy, outside = place / run.name, place / "outside"
+        shutil.copytree(run, copy)
+        shutil.move(copy / name, outside)
+        (copy / name).symlink_to(outside, target_is_directory=True)
+        child = Child(["--resume", str(copy), "--test-episodes", "1"], place)
+        tracebacks += bad(child.wait() != 0 or "Traceback" in child.said(), child.said())
+        differing += not same(copy, whole)
+    return Result("links", len(files) + len(folders), lost, differing, tracebacks, refused)
+
+
+def damaged(times: int, folder: Path, rng: random.Random) -> Result:
+    """One file of an interrupted run is cut, or one of its bits is flipped."""
+    lost = differing = tracebacks = refused = 0
+    for algo in COMMANDS:
+        whole, _ = whole_run(algo, new_folder(folder, "whole"))
+        run = interrupted_run(algo, whole, folder)
         for _ in range(times // len(COMMANDS)):
             copy = new_folder(folder, "damaged") / run.name
             shutil.copytree(run, copy)
@@ -348,10 +384,10 @@ def damaged(times: int, folder: Path, rng: random.Random) -> Result:
 
 
 class Misbehaving(gym.Env[Any, Any]):
-    """Is a constant until its 300th step, and then does what `fault` says."""
+    """Returns constants until its 300th step, and then does what `fault` says."""
 
     def __init__(self, fault: str) -> None:
-        """Box observations; the actions are those that the algorithm can take."""
+        """Box observations, and actions that the algorithm can take."""
         self.observation_space: Any = gym.spaces.Box(-1, 1, (3,))
         self.action_space: Any = gym.spaces.Box(-1, 1, (1,)) if "box" in fault else gym.spaces.Discrete(2)
         self.fault, self.t = fault.removesuffix(" box"), 0
@@ -388,7 +424,7 @@ FAULTS += ["objects", "complex numbers", "reward NaN", "reward text", "reward ve
 
 
 def misbehaving(folder: Path) -> Result:
-    """Environments that raise, or return what they should not, with every algorithm."""
+    """Environments that raise or return what they should not, with every algorithm."""
     gym.register("Misbehaving-v0", lambda **kwargs: Misbehaving(**kwargs))
     tracebacks = lost = cases = 0
     for algo, fault in itertools.product(COMMANDS, FAULTS):
@@ -396,6 +432,7 @@ def misbehaving(folder: Path) -> Result:
         kwargs = json.dumps({"fault": fault + (" box" if algo == "ddpg" else "")})
         command = [*COMMANDS[algo], "--data-dir", str(place), "--env-kwargs", kwargs]
         command[2] = "Misbehaving-v0"
+        command.remove("--normalize-obs")  # its random steps would meet the fault, before there is any epoch
         child = Child(command, place)
         code, said = child.wait(), child.said()
         lines = [line for line in said.splitlines() if line.startswith("rlsuite:")]
@@ -407,10 +444,10 @@ def misbehaving(folder: Path) -> Result:
 
 
 class Strict(gym.Env[Any, Any]):
-    """Ends in an error at any action outside its space, which is neither around 0 nor begins there."""
+    """Raises at any action outside its space, which is not centred on 0 and does not begin there."""
 
     def __init__(self, box: bool) -> None:
-        """Actions that the algorithm can take."""
+        """A space of actions that the algorithm can take."""
         self.observation_space: Any = gym.spaces.Box(-1, 1, (3,))
         bounds = np.array([-1, 0], np.float32), np.array([0.5, 3], np.float32)
         self.action_space: Any = gym.spaces.Box(*bounds) if box else gym.spaces.Discrete(3, start=5)
@@ -422,7 +459,7 @@ class Strict(gym.Env[Any, Any]):
         return np.zeros(3, np.float32), {}
 
     def step(self, action: Any) -> Any:
-        """One step of 50."""
+        """One of the 50 steps of an episode."""
         if not self.action_space.contains(action):
             raise ValueError(f"action {action} is not in {self.action_space}")
         self.t += 1
@@ -430,7 +467,7 @@ class Strict(gym.Env[Any, Any]):
 
 
 def out_of_range(folder: Path) -> Result:
-    """No action leaves its space in training, and those of a forged checkpoint cost the episode, not the run."""
+    """No action leaves its space in training; those of a forged checkpoint cost an episode, not the run."""
     gym.register("Strict-v0", lambda **kwargs: Strict(**kwargs))
     tracebacks = lost = cases = 0
     for algo in COMMANDS:
@@ -445,9 +482,9 @@ def out_of_range(folder: Path) -> Result:
             assert run is not None
             before = rows(run)
             path = max((run / "checkpoint").glob("epoch_*"))
-            arrays, facts = decode(path)
+            arrays, facts = unpack(path)
             arrays["envs/actions"] = np.full_like(arrays["envs/actions"], 99)
-            path.write_bytes(encode(arrays, facts))
+            path.write_bytes(pack(arrays, facts))
             child = Child(["--resume", str(run), "--total-steps", "5120", "--test-episodes", "1"], place)
             code, said = child.wait(), child.said()
             tracebacks += bad(code != 0 or "Traceback" in said or said.count("not deterministic") != 2, said)
@@ -495,7 +532,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
     parser.add_argument("--only", default="", help="kinds of faults whose name holds this; nothing is written then")
     args = parser.parse_args()
-    for algo in COMMANDS:  # once, before the forks
+    for algo in COMMANDS:  # once, before the forks: it takes seconds
         importlib.import_module(f"rlsuite.algos.{algo}")
     rng = random.Random(args.seed)
     results = []
@@ -506,6 +543,7 @@ def main() -> int:
             **{f"rank {a}": partial(rank_killed, a, 5, folder, rng) for a in ("ppo", "ddpg")},
             "disk": lambda: full_disk(20, folder, rng),
             "read-only": lambda: read_only(folder),
+            "links": lambda: links(folder),
             "damage": lambda: damaged(100, folder, rng),
             "environment": lambda: misbehaving(folder),
             "range": lambda: out_of_range(folder),
@@ -518,13 +556,10 @@ def main() -> int:
             results.append(fault())
             print(f"{results[-1]}  {time.perf_counter() - start:.0f} s", flush=True)
     results.append(Result("all", *(sum(column) for column in list(zip(*results, strict=True))[1:])))
-    for line in [Result._fields, ["---"] * 6, *results]:
-        print(f"| {' | '.join(map(str, line))} |")
+    table = [{name: str(value) for name, value in result._asdict().items()} for result in results]
+    print(markdown(table))
     if not args.only:
-        with (ROOT / "data" / "faults.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(Result._fields)
-            writer.writerows(results)
+        write_table(DATA / "faults.csv", table)
     return 1 if any(results[-1][2:5]) else 0
 
 

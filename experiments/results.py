@@ -1,8 +1,9 @@
 """Train what README.md reports and write its table: `python experiments/results.py [--jobs 2] [--only PAIR ...]`.
 
-Every run is `python -m rlsuite.run ALGO --env ENV --seed S --test-episodes 100` (FrozenLake: 500, one episode is
-a win or a loss), with presets. Finished runs in data/ are not repeated, so that an interrupted call can be taken up
-again; pairs that have not all of their runs here keep their rows. The table goes to data/results.csv and README.md.
+Every run is `python -m rlsuite.run ALGO --env ENV --seed S --test-episodes 100`, with the preset of that pair.
+FrozenLake gets 500 test episodes, because each is only a win or a loss. Runs that have finished in data/ are not
+repeated, so an interrupted call can be started again. A pair keeps its old row while any of its runs is missing here.
+The table goes to data/results.csv and README.md.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tables import write_table
+from tables import DATA, ROOT, markdown, write_table
 
-from rlsuite.common.envs import make_env, random_return
-from rlsuite.common.runs import read_config
+from rlsuite.envs.episodes import random_return
+from rlsuite.envs.making import make_env
+from rlsuite.rundir.runs import read_config
 
 # algorithm, environment, number of seeds from 0
 TASKS = [
@@ -39,7 +41,6 @@ TASKS = [
     ("ddpg", "InvertedPendulum-v5", 3),
     ("ddpg", "HalfCheetah-v5", 1),
 ]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments(algo: str, env: str, seed: int) -> list[str]:
@@ -49,22 +50,22 @@ def arguments(algo: str, env: str, seed: int) -> list[str]:
 
 
 def finished(algo: str, env: str, seed: int) -> Path | None:
-    """The newest finished run that this very command line made, if there is one."""
+    """The newest finished run of exactly this command line, if there is one."""
     command = shlex.join(["python", *arguments(algo, env, seed)])
-    runs = sorted((ROOT / "data" / f"{algo}_{env}").glob(f"*_s{seed}"), reverse=True)
+    runs = sorted((DATA / f"{algo}_{env}").glob(f"*_s{seed}"), reverse=True)
     done = (run for run in runs if (run / "result.json").exists() and read_config(run).get("command") == command)
     return next(done, None)
 
 
 def train(task: tuple[str, str, int]) -> None:
-    """Run one training in a process of its own."""
+    """Run one training, in a process of its own."""
     words = arguments(*task)
     print(shlex.join(["python", *words]) + "\n", end="", flush=True)
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
 def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
-    """One line of the table, or nothing while a seed is missing."""
+    """One line of the table; None while a seed is missing."""
     runs = [run for run in (finished(algo, env, seed) for seed in range(seeds)) if run]
     if len(runs) < seeds:
         return None
@@ -81,30 +82,33 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
 
 
 def shown(ret: float) -> str:
-    """A return with as many digits as say something."""
+    """A return, with three decimals where it is small."""
     return f"{ret:.1f}" if abs(ret) >= 2 else f"{ret:.3f}"
 
 
 def main() -> None:
     """Train what is missing, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--only", nargs="+", help="pairs such as ppo_Acrobot-v1")
     parser.add_argument("--table", action="store_true", help="train nothing, only write the table")
     args = parser.parse_args()
-    tasks = [task for task in TASKS if not args.only or f"{task[0]}_{task[1]}" in args.only]
+    pairs = [f"{algo}_{env}" for algo, env, _ in TASKS]
+    unknown = set(args.only or []) - set(pairs)
+    if unknown:
+        parser.error(f"--only: no pair is called {' '.join(sorted(unknown))}; there are {' '.join(pairs)}")
+    tasks = [task for task, pair in zip(TASKS, pairs, strict=True) if not args.only or pair in args.only]
     missing = [(algo, env, s) for algo, env, seeds in tasks for s in range(seeds) if not finished(algo, env, s)]
     if not args.table:
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(train, missing))
 
-    published = ROOT / "data" / "results.csv"
+    published = DATA / "results.csv"
     with published.open(newline="", encoding="utf-8") as file:
         before = {(old["algorithm"], old["environment"]): old for old in csv.DictReader(file)}
     rows = [r for r in (row(*task) or before.get(task[:2]) for task in TASKS) if r]
-    write_table("results", rows)
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(r.values()) for r in rows)]
-    table = "\n".join(f"| {line} |" for line in lines)
+    write_table(published, rows)
+    table = markdown(rows)
     readme = ROOT / "README.md"
     head, rest = readme.read_text(encoding="utf-8").split("<!-- results -->\n")
     _, tail = rest.split("<!-- end of results -->\n")

@@ -4,15 +4,16 @@ On paper, one gradient step of N processes at a total batch of B samples takes
 
     T(N) = a + b B/N + ceil(log2 N) α + 2 (N-1)/N n β
 
-a is what a step costs whatever the batch (seconds), b the arithmetic of one sample, n the parameters (float32: 4 n
-bytes an Allreduce), α the latency of a message and β the time for one float. The last two terms are an Allreduce by
-recursive halving and doubling: log2 N rounds, in which each rank sends and receives 2 (N-1)/N of the vector. All four
-are measured here, α and β between two processes of this machine; for a network they are assumed (25 µs, 10 Gbit/s).
+a is what a step costs at any batch (seconds), b the arithmetic of one sample, n the number of parameters (float32: 4 n
+bytes per Allreduce), α the latency of a message and β the time for one float. The last two terms are an Allreduce by
+recursive halving and doubling: log2 N rounds, in which each rank sends and receives 2 (N-1)/N of the vector. a, b, α
+and β are measured here, the last two between two processes of this machine. For a network they are assumed (25 µs,
+10 Gbit/s). The model predicts from how many processes on communication dominates.
 
 Source of the model: Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH".
 
-Then one process against two in real trainings at the same total batch, in turns. data/scaling.csv holds both, and
-data/scaling.png draws the model.
+Then real trainings: one process and two take turns at the same total batch. data/scaling.csv holds model and
+measurements, data/scaling.png draws the model.
 """
 
 import argparse
@@ -25,18 +26,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from tables import write_table
+from tables import DATA, ROOT, write_table
 
-from rlsuite.common import mpi
-from rlsuite.common.actor_critic import mlp
-from rlsuite.common.optim import FlatOptimizer, adam
-from rlsuite.common.runs import find_runs, read_progress
+from rlsuite import mpi
+from rlsuite.common.actor_critic import MLP
+from rlsuite.common.optim import Adam
+from rlsuite.rundir.runs import find_runs, read_progress
 
-ROOT = Path(__file__).resolve().parents[1]
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
 SIZES = [1, 100, 1000, 10_000, 30_000, 72_000, 200_000, 1_000_000]
 NETWORK = (25e-6, 32 / 10e9)  # α and β of 10 Gbit Ethernet: assumed, not measured
@@ -58,7 +57,7 @@ FULL += ["--minibatch-size", "4096", "--train-iters", "80", "--target-kl", "inf"
 TRAININGS = {  # command lines for one process and for two, at the same total batch and data
     "PPO, 4096 samples, 80 steps on all of them": ([*FULL, "4096"], [*FULL, "2048"]),
     "PPO, 2048 samples, minibatches of 256": ([*PPO, *PPO_ONE], [*PPO, *PPO_HALF]),
-    # A process that steps two environments together saves half of the acting: two processes have less to gain.
+    # Two environments that step together in one process share each forward pass. So two processes gain less here.
     "PPO, 2048 samples, minibatches of 256, two environments in the one process": ([*PPO, *PPO_TWO], [*PPO, *PPO_HALF]),
     "DDPG, batch 100": ([*DDPG, "100"], [*DDPG, "100"]),
     "DDPG, batch 1024": ([*DDPG, "1024"], [*DDPG, "1024"]),
@@ -66,7 +65,7 @@ TRAININGS = {  # command lines for one process and for two, at the same total ba
 
 
 def allreduce_times() -> list[float]:
-    """Median seconds of one average over the processes, for each of `SIZES`; to be called on all ranks."""
+    """Median seconds of one average over the processes, for each of `SIZES`. All ranks must call it."""
     medians = []
     for size in SIZES:
         x, times = torch.ones(size), []
@@ -88,14 +87,15 @@ def fit(x: list[float], seconds: list[float]) -> tuple[float, float]:
 
 def gradient_step(widths: tuple[int, ...], activation: str) -> tuple[float, float, int]:
     """The a and b of the model, and the number of parameters."""
-    net = mlp(widths, activation)
-    opt = FlatOptimizer("loss", net, adam)
+    net = MLP(widths, activation)
+    opt = Adam("Pi", net, lr=1e-3)
     batches, seconds = [16, 64, 256, 1024], []
     for batch in batches:
         x, times = torch.randn(batch, widths[0]), []
         for _ in range(60):
             start = time.perf_counter()
-            opt.step(net(x).square().mean())
+            net.outputs(x).square().mean().backward()
+            opt.step()
             times.append(time.perf_counter() - start)
         seconds.append(statistics.median(times))
     return (*fit([float(b) for b in batches], seconds), len(opt.flat))
@@ -108,7 +108,7 @@ def predicted(a: float, b: float, n: int, batch: int, ranks: int, link: tuple[fl
 
 
 def steps_per_second(words: list[str], ranks: int) -> float:
-    """Of a training in so many processes: the median over its epochs, but for the first."""
+    """Env steps per second of a training in so many processes: the median over its epochs without the first."""
     with tempfile.TemporaryDirectory() as folder:
         start = [MPIEXEC, "-n", str(ranks)] if ranks > 1 else []
         command = [*start, sys.executable, "-m", "rlsuite.run", *words, "--data-dir", folder]
@@ -162,16 +162,16 @@ def main() -> None:
         rows.append(
             {"what": f"{name}: two processes / one, env steps per second", "model": "", "measured": f"{ratio:.2f}"}
         )
-    # What two processes of this machine can do at best: the same arithmetic in both at once, against one alone.
+    # The best that two processes can do on this machine: both compute at once, compared with one alone.
     alone, together = (busy(count) for count in (1, 2))
     rows.append({"what": "two cores / one, matrix products", "model": "2", "measured": f"{together / alone:.2f}"})
     print(rows[-1])
-    write_table("scaling", rows)
+    write_table(DATA / "scaling.csv", rows)
     draw(curves)
 
 
 def busy(count: int) -> float:
-    """Matrix products per second of `count` processes at once, in all."""
+    """Matrix products per second of `count` processes together."""
     code = (
         "import time, torch; torch.set_num_threads(1); a = torch.randn(256, 256); n = 0; end = time.time() + 3\n"
         "while time.time() < end: torch.mm(a, a); n += 1\nprint(n)"
@@ -203,7 +203,7 @@ def draw(curves: dict[str, list[float]]) -> None:
     ax.set_ylabel("speed-up of a gradient step, by the model")
     ax.legend(fontsize=7, loc="lower left", handlelength=4)
     ax.grid(alpha=0.3)
-    fig.savefig(ROOT / "data" / "scaling.png", dpi=130)
+    fig.savefig(DATA / "scaling.png", dpi=130)
 
 
 if __name__ == "__main__":

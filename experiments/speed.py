@@ -1,38 +1,40 @@
-"""Steps per second beside stable-baselines3, at the same work: `python experiments/speed.py` (extra `bench`).
+"""Steps per second at the same work: `python experiments/speed.py` (extra `bench`), or `--against DIR`.
 
-The same work is the same environment and number of environments, networks, batch, gradient steps per env step, and one
-torch thread. What the trainings learn does not matter here, and what they log is part of them. Both sides run in this
-one process, in turns, so that a machine that slows down slows both; the figures are medians over the rounds.
+The same work means the same environment and number of environments, networks, batch size and gradient steps per env
+step, on one torch thread. What the trainings learn does not matter here; what they log is part of their work.
 
-CleanRL and Spinning Up can't be installed beside us. Their steps per second were measured once, elsewhere, and in the
-same session as stable-baselines3 in three of these rows. How fast this machine is now, compared with that one, is taken
-from stable-baselines3 in those rows ("chain"), and their figures are multiplied by it.
+Beside stable-baselines3. Both sides take turns in this process, so that a machine that slows down slows both. The
+figures are medians over the rounds. The other suites can't be installed beside us. They were measured once, elsewhere,
+in the same session as stable-baselines3 in three of these rows. In those rows stable-baselines3 tells how fast this
+machine is now compared with that one ("chain"), and the figures of the other suites are multiplied by it. The limit of
+a row is a program without overhead: its environment alone, and its arithmetic at the rate of a large matrix product on
+one core. The table goes to data/speed.csv.
 
-The limit of a row is the speed of its environment stepped alone, once for each env step, and of its arithmetic at the
-rate of a large matrix product on one core: a program without any overhead.
-
-The table goes to data/speed.csv.
+Against another checkout of rlsuite, `--against DIR`, for example of an older commit (`git worktree add DIR COMMIT`). In
+each round every row is timed in both checkouts, one right after the other, each in a new process that has trained a
+little before the clock starts. The table has the median over the rounds of the ratio within a round.
+stable-baselines3 is not needed. Nothing is written, unless `--out FILE` names a CSV file.
 """
 
 import argparse
 import importlib
 import math
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
-from stable_baselines3 import A2C, DDPG, DQN, PPO
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
-from tables import write_table
+from tables import DATA, ROOT, markdown, write_table
 
+import rlsuite
 from rlsuite.common.logger import Logger
-
-SB3 = {"ppo": PPO, "a2c": A2C, "dqn": DQN, "ddpg": DDPG}
 
 
 class Row(NamedTuple):
@@ -44,11 +46,11 @@ class Row(NamedTuple):
     steps: int
     """env steps of one measurement"""
     ours: dict[str, Any]
-    """settings of our `Config`"""
+    """settings of our `Config`, which every version of it knows"""
     theirs: dict[str, Any] | None
     """arguments of stable-baselines3's class; none where it can't do this work"""
     forward: float
-    """samples that pass forward through a network with gradients, per env step; the backward pass is twice that"""
+    """samples that pass forward through a network with gradients, per env step; their backward pass costs twice that"""
     acting: float
     """samples that pass through a network without gradients, per env step"""
     widths: tuple[int, ...]
@@ -60,7 +62,7 @@ class Row(NamedTuple):
 
 
 def on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) -> dict[str, Any]:
-    """Settings of our PPO; stable-baselines3's makes all its passes, so that ours does not stop early either."""
+    """Settings of our PPO, without its early stop: stable-baselines3's makes all its passes, too."""
     size = envs * length
     epoch = size * max(1, 4000 // size)
     shape = {
@@ -74,11 +76,11 @@ def on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) -> d
 
 
 def sb3_on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) -> dict[str, Any]:
-    """The same in stable-baselines3's words; `num_envs` and `normalize` are for the environments."""
+    """The same for stable-baselines3; `num_envs` and `normalize` are for its environments."""
     return {"num_envs": envs, "n_steps": length, "batch_size": batch, "n_epochs": passes, **more}
 
 
-# Widths are those of one network. PPO passes each sample through two of them: `passes` times with gradients, and once
+# Widths are those of one network. PPO sends each sample through two of them: `passes` times with gradients, and once
 # more without, besides acting.
 CARTPOLE, CHEETAH, CHEETAH_Q = (4, 64, 64, 1), (17, 64, 64, 3), (20, 256, 256, 3)
 DDPG_OURS: dict[str, Any] = {
@@ -112,6 +114,13 @@ ROWS = [
         on_policy(1, 4000, 4000, 80),
         sb3_on_policy(1, 4000, 4000, 80),
         160, 3, CARTPOLE, ("Spinning Up", 3470),
+    ),
+    Row(
+        "PPO CartPole, 64 envs x 32, 4 x 4 minibatches of 512",
+        "ppo", "CartPole-v1", 65_536,
+        on_policy(64, 32, 512, 4),
+        None,
+        8, 3, CARTPOLE, ("purejaxrl", 280_000),  # one compiled program, its environment included
     ),
     Row(
         "VPG CartPole, 4000 steps, 1 + 80 steps",
@@ -168,7 +177,7 @@ ROWS = [
 
 
 def run_ours(row: Row) -> float:
-    """Steps per second of one of our trainings."""
+    """Steps per second of one of our trainings. What is called here must be there in every version of rlsuite."""
     module = importlib.import_module(f"rlsuite.algos.{row.algo}")
     config = module.Config(env=row.env, total_steps=row.steps, **row.ours)
     with tempfile.TemporaryDirectory() as folder:
@@ -180,20 +189,44 @@ def run_ours(row: Row) -> float:
 
 def run_sb3(row: Row) -> float:
     """Steps per second of stable-baselines3 at the same work."""
+    import stable_baselines3
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
+
     assert row.theirs is not None
     settings = dict(row.theirs)
-    env = make_vec_env(row.env, n_envs=settings.pop("num_envs", 1), seed=0)
+    env: Any = make_vec_env(row.env, n_envs=settings.pop("num_envs", 1), seed=0)
     if settings.pop("normalize", False):
         env = VecNormalize(env)
     net_arch = settings.pop("net_arch", None)
     policy = {"net_arch": net_arch} if net_arch else {}
-    model = SB3[row.algo]("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=policy, **settings)
+    model_class = getattr(stable_baselines3, row.algo.upper())
+    model = model_class("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=policy, **settings)
     torch.set_num_threads(1)
     start = time.perf_counter()
     model.learn(row.steps)
     seconds = time.perf_counter() - start
     env.close()
     return row.steps / seconds
+
+
+def run_checkout(checkout: Path, row: Row) -> float:
+    """Steps per second of the rlsuite in another folder, in a new process."""
+    words = [sys.executable, __file__, "--worker", row.work]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    folder, rate = done.stdout.splitlines()[-1].rsplit(maxsplit=1)
+    if Path(folder) != checkout:
+        sys.exit(f"{checkout} was to be timed, but python imported rlsuite from {folder}")
+    return float(rate)
+
+
+def worker(work: str) -> None:
+    """What `run_checkout` starts: print where this rlsuite lies, and its steps per second."""
+    row = next(row for row in ROWS if row.work == work)
+    envs = row.ours.get("num_envs", 1)
+    run_ours(row._replace(steps=row.steps // 8 // envs * envs))  # what happens only once is not to be timed
+    print(Path(rlsuite.__file__).resolve().parents[1], run_ours(row))
 
 
 def env_alone(env_id: str, seconds: float = 1.0) -> float:
@@ -232,7 +265,7 @@ def limit(row: Row, env_rate: float, flops: float) -> float:
 
 
 def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
-    """The table: medians of `rounds` turns of both sides."""
+    """The table beside stable-baselines3: medians over `rounds` turns of both sides."""
     sides: list[tuple[Row, Callable[[Row], float], list[float]]] = []
     for row in rows:
         sides += [(row, run_ours, [])] + ([(row, run_sb3, [])] if row.theirs else [])
@@ -276,17 +309,58 @@ def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
     return table
 
 
+def compare(rows: list[Row], other: Path, rounds: int) -> list[dict[str, str]]:
+    """The table of this checkout and another one: medians of their rates, and of the ratios within a round."""
+    rates: dict[str, list[tuple[float, float]]] = {row.work: [] for row in rows}
+    for number in range(1, rounds + 1):
+        for row in rows:
+            # Who is first changes from round to round: the first one may find a cooler or a busier machine.
+            order = [ROOT, other] if number % 2 else [other, ROOT]
+            rate = {checkout: run_checkout(checkout, row) for checkout in order}
+            rates[row.work].append((rate[ROOT], rate[other]))
+            shown = f"this {rate[ROOT]:9,.0f}  other {rate[other]:9,.0f} steps/s  {rate[ROOT] / rate[other]:.2f}"
+            print(f"round {number} of {rounds}  {shown}  {row.work}", flush=True)
+    ratios = {work: statistics.median(a / b for a, b in pairs) for work, pairs in rates.items()}
+    print(f"geometric mean of this / other: {statistics.geometric_mean(ratios.values()):.2f}")
+    return [
+        {
+            "work": work,
+            "this, steps/s": f"{statistics.median(a for a, _ in pairs):,.0f}",
+            "other, steps/s": f"{statistics.median(b for _, b in pairs):,.0f}",
+            "this / other": f"{ratios[work]:.2f}",
+        }
+        for work, pairs in rates.items()
+    ]
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="turns of both sides")
-    parser.add_argument("--only", help="rows whose name holds this; nothing is written then")
+    parser.add_argument("--only", default="", help="rows whose name holds this; data/speed.csv is left alone then")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout of rlsuite, to compare with")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with --against: a CSV file for the table")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    table = measure([row for row in ROWS if not args.only or args.only in row.work], args.rounds)
-    for line in [list(table[0]), ["---"] * len(table[0]), *(list(line.values()) for line in table)]:
-        print(f"| {' | '.join(line)} |")
-    if not args.only:
-        write_table("speed", table)
+    if args.worker:
+        worker(args.worker)
+        return
+    rows = [row for row in ROWS if args.only in row.work]
+    if not rows:
+        parser.error(f"no row has {args.only!r} in its name; there are: {'; '.join(row.work for row in ROWS)}")
+    if args.against:
+        other = args.against.resolve()
+        if not (other / "rlsuite" / "__init__.py").exists():
+            parser.error(f"--against {args.against}: there is no rlsuite in this folder")
+        known = [row for row in rows if (other / "rlsuite" / "algos" / f"{row.algo}.py").exists()]
+        table, out = compare(known, other, args.rounds), args.out
+    elif args.out:
+        parser.error("--out goes with --against")
+    else:
+        table, out = measure(rows, args.rounds), None if args.only else DATA / "speed.csv"
+    print(markdown(table))
+    if out:
+        write_table(out, table)
 
 
 if __name__ == "__main__":
