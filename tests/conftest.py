@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import rlsuite
-from rlsuite.common.runs import find_runs
 from rlsuite.run import main
+from rlsuite.rundir.runs import find_runs
+
+torch.set_num_threads(1)  # several processes test at once, and the threads of one would wait for those of another
 
 SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
 ON_POLICY = ["vpg", "a2c", "ppo"]
@@ -30,7 +33,7 @@ PER_ALGORITHM = {
     "vpg": {"rollout_len": 64, "train_v_iters": 3},
     "a2c": {"rollout_len": 8},
     "ppo": {"rollout_len": 64, "minibatch_size": 32, "train_iters": 2},
-    "dqn": REPLAY,
+    "dqn": {**REPLAY, "target_every": 100},
     "ddpg": REPLAY,
 }
 
@@ -43,6 +46,11 @@ def small_command(algo: str, **settings: Any) -> list[str]:
             values = value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, values)]
     return words
+
+
+def source_environment() -> dict[str, str]:
+    """What a process needs to import the package that is tested here."""
+    return {**os.environ, "PYTHONPATH": str(Path(rlsuite.__file__).parents[1])}
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +74,7 @@ def python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run the interpreter in a folder with arguments such as `-m rlsuite.run ppo`."""
 
     def call(folder: Path, *argv: str) -> "subprocess.CompletedProcess[str]":
-        environment = {**os.environ, "PYTHONPATH": str(Path(rlsuite.__file__).parents[1])}
         words = [sys.executable, *argv]
-        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(words, cwd=folder, env=source_environment(), capture_output=True, text=True, check=False)
 
     return call

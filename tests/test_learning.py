@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.envs import evaluate, make_env, random_return
 from rlsuite.common.logger import Logger
+from rlsuite.envs.episodes import random_return
+from rlsuite.envs.evaluation import evaluate
+from rlsuite.envs.making import make_env
 from rlsuite.presets import PRESETS
 
 ALGOS = [vpg, a2c, ppo]
@@ -35,11 +36,11 @@ def train(algo: ModuleType, tmp_path: Path, env: str, total_steps: int, **settin
 
 
 def value(ac: ActorCritic, obs: Any) -> float:
-    return float(ac.value(torch.as_tensor(np.array([obs]))))
+    return float(ac.value(np.array([obs]))[0])
 
 
 def mean_return(ac: ActorCritic, env_id: str, env_kwargs: str = "{}", episodes: int = 20) -> float:
-    return float(np.mean(evaluate(ac, make_env(env_id, env_kwargs), episodes, seed=0)[0]))
+    return float(np.mean(evaluate(ac.mode, make_env(env_id, env_kwargs), episodes, seed=0)[0]))
 
 
 @each_algo
@@ -83,7 +84,7 @@ def test_chain_values_are_powers_of_gamma(algo: ModuleType, tmp_path: Path) -> N
 @each_algo
 def test_mean_action_goes_to_a_target_within_unequal_bounds(algo: ModuleType, tmp_path: Path) -> None:
     ac = train(algo, tmp_path, "rlsuite/Target-v0", 40_000, lr_schedule="linear")
-    assert float(ac.mode(torch.ones(1, 1))) == pytest.approx(-2, abs=0.15)
+    assert ac.mode(np.ones((1, 1), np.float32)).item() == pytest.approx(-2, abs=0.15)
 
 
 CONTINUOUS = '{"continuous": true}'
@@ -101,15 +102,14 @@ def test_q_of_a_constant_reward_is_the_geometric_series_in_spite_of_time_limits(
     ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 8_000, gamma=0.9, env_kwargs=kwargs)
     assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.02)
     if algo is ddpg:  # the action does nothing: Q is the same everywhere
-        q = ac.action_value(torch.ones(21, 1), torch.linspace(-1, 1, 21)[:, None])
+        q = ac.action_value(np.ones((21, 1), np.float32), np.linspace(-1, 1, 21, dtype=np.float32)[:, None])
         assert q.tolist() == pytest.approx([10.0] * 21, rel=0.02)
 
 
 @pytest.mark.parametrize("options", [{}, {"double_q": True, "dueling": True}], ids=["plain", "double-dueling"])
 def test_dqn_reaches_the_q_values_of_the_chain(options: dict[str, Any], tmp_path: Path) -> None:
     ac = train(dqn, tmp_path, "rlsuite/Chain-v0", 16_000, gamma=0.9, epsilon_end=0.5, **options)
-    with torch.no_grad():
-        q = ac.q(torch.eye(5)).tolist()
+    q = ac.values(np.arange(5)).tolist()
     right = [0.9 ** (4 - s) for s in range(5)]
     left = [0.9 * right[max(s - 1, 0)] for s in range(5)]
     assert [row[1] for row in q] == pytest.approx(right, rel=0.02)
@@ -124,7 +124,7 @@ def test_dqn_follows_the_context(tmp_path: Path) -> None:
 
 def test_ddpg_goes_to_a_target_within_unequal_bounds(tmp_path: Path) -> None:
     ac = train(ddpg, tmp_path, "rlsuite/Target-v0", 6_000)
-    assert float(ac.mode(torch.ones(1, 1))) == pytest.approx(-2, abs=0.1)
+    assert ac.mode(np.ones((1, 1), np.float32)).item() == pytest.approx(-2, abs=0.1)
 
 
 @each_algo

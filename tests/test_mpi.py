@@ -1,225 +1,273 @@
-"""Several processes, really started: they train as one."""
+"""Several processes, really started: they train as one, and end as one."""
 
-import hashlib
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import ALGORITHMS, small_command
 
 import rlsuite
-from rlsuite.common.checkpoint import load_policy
-from rlsuite.common.optim import FlatOptimizer, adam
-from rlsuite.common.runs import find_runs, read_config, read_progress
+from rlsuite.loading import load
 from rlsuite.run import main
+from rlsuite.rundir.runs import find_runs, read_config, read_progress
+from tests import rank_programs
+from tests.conftest import ALGORITHMS, OFF_POLICY, small_command, source_environment
 
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
+TIMES = {"Time", "StepsPerSec"}
+README = Path(rlsuite.__file__).parents[1] / "README.md"
 
 
-def ranks(count: int, folder: Path, code: str, *argv: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program in `count` processes."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(rlsuite.__file__).parents[1])}
-    words = [MPIEXEC, "-n", str(count), sys.executable, "-c", textwrap.dedent(code), *argv]
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+def ranks(count: int, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of rank_programs.py, or what else python can run, in `count` processes."""
+    if not words[0].startswith("-"):
+        words = (rank_programs.__file__, *words)
+    return subprocess.run(
+        [MPIEXEC, "-n", str(count), sys.executable, *words],
+        cwd=folder,
+        env=source_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
 
 
-STEP = """
-import sys, torch
-from rlsuite.common import mpi
-from rlsuite.common.optim import FlatOptimizer, adam
-
-torch.manual_seed(mpi.rank)  # other weights on each rank, until the optimiser makes them those of rank 0
-net = torch.nn.Linear(3, 2)
-opt = FlatOptimizer("Loss", net, adam)
-opt.lr = 0.1
-data = torch.load("data.pt", weights_only=True).chunk(mpi.size)[mpi.rank]
-norms = [opt.step((net(x) ** 2).mean()) for x in data.unbind(1)]
-torch.save({"flat": opt.flat, "grad": opt.grad, "norms": torch.tensor(norms)}, f"rank{mpi.rank}.pt")
-"""
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_ranks_take_the_gradient_of_one_rank_on_the_joined_batch(count: int, tmp_path: Path) -> None:
-    data = torch.randn(8, 3, 3, generator=torch.Generator().manual_seed(0))  # samples, steps, features
-    torch.save(data, tmp_path / "data.pt")
-    assert ranks(count, tmp_path, STEP).returncode == 0
-    torch.manual_seed(0)
-    net = torch.nn.Linear(3, 2)
-    opt = FlatOptimizer("Loss", net, adam)
-    opt.lr = 0.1
-    norms = [opt.step((net(x) ** 2).mean()) for x in data.unbind(1)]
-    for rank in range(count):
-        theirs = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        torch.testing.assert_close(theirs["grad"], opt.grad, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(theirs["flat"], opt.flat, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(theirs["norms"], torch.tensor(norms), rtol=1e-6, atol=1e-6)
-
-
-TRAIN = """
-import hashlib, json, sys
-from rlsuite.common import mpi, resume
-from rlsuite.common.checkpoint import policy_arrays, save_epoch
-from rlsuite.run import main
-
-for words in json.loads(sys.argv[1]):
-
-    def spy(run_dir, epoch, last_epoch, env_steps, ac, *rest):
-        digest = hashlib.sha256(b"".join(a.tobytes() for a in policy_arrays(ac).values())).hexdigest()
-        everywhere = mpi.gather_objects(digest)
-        assert len(everywhere) == mpi.size > 1 and len(set(everywhere)) == 1, everywhere
-        save_epoch(run_dir, epoch, last_epoch, env_steps, ac, *rest)
-
-    resume.save_epoch = spy
-    assert main([*words, "--quiet"]) == 0
-"""
-SPLIT = {"normalize_obs": "True", "steps_per_epoch": 512, "total_steps": 1024, "num_envs": 1}
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_networks_are_bit_equal_on_all_ranks_after_every_epoch(count: int, tmp_path: Path) -> None:
-    import json
-
-    words = [small_command(algo, data_dir=tmp_path, **SPLIT) for algo in ALGORITHMS]
-    result = ranks(count, tmp_path, TRAIN, json.dumps(words))
+@pytest.mark.parametrize("count", [2, 3])
+def test_whole_updates_are_those_of_one_rank_with_all_the_data(count: int, tmp_path: Path) -> None:
+    """One epoch of every algorithm: networks, statistics of observations, and every column of the log."""
+    one, several = tmp_path / "one", tmp_path / "several"
+    for folder in (one, several):
+        folder.mkdir()
+    rank_programs.updates(str(one))
+    result = ranks(count, tmp_path, "updates", str(several))
     assert result.returncode == 0, result.stderr
-    runs = {read_config(run)["algo"]: run for run in find_runs([tmp_path])}
-    assert sorted(runs) == sorted(ALGORITHMS)
+    for name in rank_programs.UPDATES:
+        alone = np.load(one / f"{name}_rank0.npz")
+        shared = [np.load(several / f"{name}_rank{rank}.npz") for rank in range(count)]
+        for key in set(alone) - {"tests"}:
+            for arrays in shared:
+                np.testing.assert_allclose(arrays[key], alone[key], rtol=1e-5, atol=1e-6, err_msg=f"{name} {key}")
+                np.testing.assert_array_equal(arrays[key], shared[0][key], err_msg=f"{name} {key}")
+        expected, table = (read_progress(find_runs([folder / name])[0]) for folder in (one, several))
+        assert table.keys() == expected.keys()
+        for column in table.keys() - TIMES:
+            np.testing.assert_allclose(
+                table[column], expected[column], rtol=1e-5, atol=1e-6, err_msg=f"{name} {column}"
+            )
+        if name in OFF_POLICY:  # test episodes are shared out
+            assert alone["tests"] == 5
+            assert [arrays["tests"] for arrays in shared] == {2: [3, 2], 3: [2, 2, 1]}[count]
+
+
+def test_no_column_of_these_updates_is_at_rest(tmp_path: Path) -> None:
+    """Where a number is 0 or NaN whatever happens, equality says nothing."""
+    rank_programs.updates(str(tmp_path))
+    tables = {name: read_progress(find_runs([tmp_path / name])[0]) for name in rank_programs.UPDATES}
+    found: dict[str, list[float]] = {}
+    for table in tables.values():
+        for column, values in table.items():
+            found.setdefault(column, []).append(abs(values[0]))
+    assert [column for column, values in found.items() if not max(values) > 0] == ["Ratio1"]
+    assert 1 < tables["ppo"]["StopIter"][0] < rank_programs.PPO["train_iters"]
+
+
+def test_statistics_shares_and_memory_are_those_of_all_ranks(tmp_path: Path) -> None:
+    result = ranks(2, tmp_path, "pooled", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    alone = rank_programs.played_tests()
+    assert alone["episodes"] == 5
+    assert json.loads((tmp_path / "tests.json").read_text()) == alone["stats"]
+
+
+SPLIT = {"normalize_obs": "True", "steps_per_epoch": 256, "total_steps": 1024, "num_envs": 1, "test_episodes": 0}
+
+
+def test_networks_are_bit_equal_on_all_ranks_after_every_epoch(tmp_path: Path) -> None:
+    """And equal seeds and ranks write equal bytes: PPO trains twice."""
+    lines = [small_command(algo, data_dir=tmp_path, **SPLIT) for algo in ALGORITHMS]
+    lines.append(small_command("ppo", data_dir=tmp_path, exp_name="again", **SPLIT))
+    result = ranks(2, tmp_path, "door", json.dumps(lines))
+    assert result.returncode == 0, result.stderr
+    runs = {run.parent.name.partition("_")[0]: run for run in find_runs([tmp_path])}
+    assert sorted(runs) == sorted([*ALGORITHMS, "again"])
     for run in runs.values():
         table = read_progress(run)
-        assert table["TotalEnvInteracts"].tolist() == [512, 1024]
-        assert read_config(run)["ranks"] == count
+        assert table["TotalEnvInteracts"].tolist() == [256, 512, 768, 1024]
+        assert read_config(run)["ranks"] == 2
         assert np.isfinite(table["Entropy"]).all()
-        load_policy(run)
+        load(run)
+    assert_same(runs["again"], runs["ppo"])
 
 
-POOL = """
-import math
-from rlsuite.common import mpi
-from rlsuite.common.envs import Envs, make_env
-from rlsuite.common.health import Averages
-
-envs = Envs(lambda: make_env(["rlsuite/OneStep-v0", "rlsuite/ConstantReward-v0"][mpi.rank]), 1, seed=0)
-envs.reset()
-assert len(set(mpi.gather_objects(envs.ep_seed[0]))) == 2
-
-
-def epoch(*steps):
-    for _ in range(steps[mpi.rank]):
-        envs.step(envs.act_space.sample() * mpi.np.ones(1, int))
-    return envs.end_epoch()
-
-
-stats, episodes = epoch(3, 20)  # returns 1, 1, 1 and 20
-assert (stats["AverageEpRet"], stats["MaxEpRet"], stats["MinEpRet"], stats["EpLen"]) == (23 / 4, 20, 1, 23 / 4), stats
-assert (episodes["best"].ret, episodes["worst"].ret, len(episodes["best"].actions)) == (20, 1, 20)
-stats, episodes = epoch(2, 19)  # no episode of rank 1 ends
-assert (stats["AverageEpRet"], episodes["best"].ret) == (1, 1)
-stats, episodes = epoch(0, 0)
-assert math.isnan(stats["AverageEpRet"]) and episodes == {}
-
-stats = Averages("never")
-stats.add(3 - mpi.rank, Loss=mpi.rank)  # weights 3 and 2, values 0 and 1
-stats.add_max(Ratio1=mpi.rank)
-means = stats.means()
-assert math.isnan(means.pop("never")) and means == {"Loss": 2 / 5, "Ratio1": 1}, means
-"""
-
-
-def test_statistics_are_pooled_also_with_a_rank_that_finishes_no_episode(tmp_path: Path) -> None:
-    result = ranks(2, tmp_path, POOL)
-    assert result.returncode == 0, result.stderr
-
-
-FAULT = """
-import os, signal, sys
-import gymnasium as gym
-from rlsuite.common import mpi
-from rlsuite.run import main
-from rlsuite.common.envs import Envs
-
-step = Envs.step
-def faulty(self, act):
-    if mpi.rank == 1 and self.total_steps >= 700:
-        if sys.argv[1] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise RuntimeError("the simulation has exploded")
-    return step(self, act)
-Envs.step = faulty
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-@pytest.mark.parametrize("how", ["raise", "kill"])
-def test_a_rank_that_dies_ends_all_and_leaves_the_last_epoch(how: str, tmp_path: Path) -> None:
-    words = small_command("ppo", data_dir=tmp_path, **{**SPLIT, "total_steps": 51200})
-    result = ranks(2, tmp_path, FAULT, how, *words)
-    assert result.returncode != 0
-    if how == "raise":
-        assert "rank 1 of 2" in result.stderr
-        assert "the simulation has exploded" in result.stderr
-    (run,) = find_runs([tmp_path])
-    assert read_progress(run)["Epoch"].tolist() == [1]
-    load_policy(run)
-
-
-KILLED = """
-import os, signal, sys
-from rlsuite.common import mpi
-from rlsuite.common.envs import Envs
-from rlsuite.run import main
-
-step = Envs.step
-
-def die(self, act):
-    if mpi.rank == 1 and self.rank == 1 and self.total_steps == 800:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, act)
-
-Envs.step = die
-sys.exit(main(sys.argv[1:]))
-"""
+def assert_same(one: Path, other: Path) -> None:
+    """Two runs of equal seeds, but for the clock."""
+    ours, theirs = read_progress(one), read_progress(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - TIMES:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert (one / "policy.safetensors").read_bytes() == (other / "policy.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("algo", ["ppo", "ddpg"])
 def test_after_a_rank_is_killed_all_go_on_exactly(algo: str, tmp_path: Path) -> None:
-    go = "import sys; from rlsuite.run import main; sys.exit(main(sys.argv[1:]))"
-    settings = {**SPLIT, "steps_per_epoch": 256, "test_episodes": 0}
-    assert ranks(2, tmp_path, go, *small_command(algo, data_dir=tmp_path / "whole", **settings)).returncode == 0
-    assert ranks(2, tmp_path, KILLED, *small_command(algo, data_dir=tmp_path / "cut", **settings)).returncode != 0
-    (run,), (whole,) = find_runs([tmp_path / "cut"]), find_runs([tmp_path / "whole"])
-    assert read_progress(run)["Epoch"].tolist() == [1, 2, 3]
+    words = small_command(algo, data_dir=tmp_path / "cut", **SPLIT)
+    assert ranks(2, tmp_path, "faulty", "kill", *words).returncode != 0
+    (run,) = find_runs([tmp_path / "cut"])
+    assert read_progress(run)["Epoch"].tolist() == [1, 2]
+    load(run)
 
     assert main(["--resume", str(run)]) == 2  # one process is not two
-    again = ranks(2, tmp_path, go, "--resume", str(run), "--test-episodes", "0")
+    whole = small_command(algo, data_dir=tmp_path / "whole", **SPLIT)
+    again = ranks(2, tmp_path, "door", json.dumps([["--resume", str(run), "--test-episodes", "0"], whole]))
     assert again.returncode == 0, again.stderr
-    ours, theirs = read_progress(run), read_progress(whole)
-    for name in ours.keys() - {"Time", "StepsPerSec"}:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    assert (run / "policy.safetensors").read_bytes() == (whole / "policy.safetensors").read_bytes()
+    assert_same(run, find_runs([tmp_path / "whole"])[0])
 
 
-def test_equal_seeds_and_ranks_write_equal_bytes(tmp_path: Path) -> None:
-    digests = []
-    for name in "ab":
-        words = small_command("ddpg", data_dir=tmp_path / name, **SPLIT)
-        assert ranks(2, tmp_path, "import sys; from rlsuite.run import main; sys.exit(main(sys.argv[1:]))", *words)
-        (run,) = find_runs([tmp_path / name])
-        digests.append(hashlib.sha256((run / "policy.safetensors").read_bytes()).hexdigest())
-    assert digests[0] == digests[1]
+def test_a_rank_that_raises_ends_all_and_leaves_the_last_epoch(tmp_path: Path) -> None:
+    result = ranks(2, tmp_path, "faulty", "raise", *small_command("ppo", data_dir=tmp_path, **SPLIT))
+    assert result.returncode == 1
+    assert "the simulation has exploded" in result.stderr
+    assert "rank 1 of 2" in result.stderr
+    (run,) = find_runs([tmp_path])
+    assert read_progress(run)["Epoch"].tolist() == [1, 2]
+    load(run)
 
 
-def test_cpus_starts_the_processes_itself(tmp_path: Path, python: Any) -> None:
-    words = small_command("ppo", data_dir=tmp_path, **SPLIT, note="two words", cpus=2)
-    assert python(tmp_path, "-m", "rlsuite.run", *words).returncode == 0
+@pytest.mark.parametrize(
+    ("where", "code", "words"),
+    [
+        ("in training", 3, "rlsuite: environment 0 failed at step 10 of the episode"),
+        ("caught", 3, "rlsuite: environment 0 failed at step 10 of the episode"),
+        ("before training", 1, "RuntimeError: no such robot (rank 1 of 2)"),
+        ("bad input", 2, "rlsuite: no such robot (rank 1 of 2)"),
+        ("outside", 1, "ZeroDivisionError: a slip of the user's (rank 1 of 2)"),
+    ],
+)
+def test_an_error_on_one_rank_of_a_python_program_ends_all(where: str, code: int, words: str, tmp_path: Path) -> None:
+    """Also one that the program would catch: the other ranks wait for a message from this one, which will not come."""
+    result = ranks(2, tmp_path, "user_program", where)
+    passed = time.time() - float((tmp_path / "when").read_text())
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count(words) == 1, result.stderr
+    assert passed < 10
+
+
+def test_an_interrupt_waits_until_all_ranks_have_saved(tmp_path: Path) -> None:
+    words = small_command("ppo", data_dir=tmp_path, **SPLIT, checkpoint_every=100)
+    result = ranks(2, tmp_path, "interrupted", *words)
+    assert result.returncode == 130
+    (run,) = find_runs([tmp_path])
+    names = [f"epoch_000002_rank_{rank}.safetensors" for rank in range(2)]
+    assert sorted(path.name for path in (run / "checkpoint").iterdir()) == names
+    assert f"go on with: python -m rlsuite.run --resume {run} --cpus 2\n" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks_with_a_command_that_goes_on(number: int, tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole group of processes, SIGTERM the one that was started."""
+    words = small_command("ppo", data_dir=tmp_path, total_steps=10**7, steps_per_epoch=256, num_envs=1, cpus=2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rlsuite.run", *words],
+        env=source_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while len(list(tmp_path.glob("*/*/checkpoint/epoch_*"))) < 4:
+            assert process.poll() is None
+            time.sleep(0.05)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 128 + number
+    (run,) = find_runs([tmp_path])
+    assert f"python -m rlsuite.run --resume {run} --cpus 2" in err
+    assert "Traceback" not in err
+    kept = [{path.name[:12] for path in (run / "checkpoint").glob(f"epoch_*_rank_{rank}.*")} for rank in range(2)]
+    rows = len(read_progress(run)["Epoch"])  # the last of which may lack its checkpoint
+    assert max(kept[0] & kept[1]) in (f"epoch_{rows:06d}", f"epoch_{rows - 1:06d}")
+
+
+ROUNDED = "rounded up to whole steps, rollouts and shares of {} processes: "
+TINY = {"--total-steps": "90", "--test-episodes": "0", "--preset": "none"}
+TINY_OFF_POLICY = {"--steps-per-epoch": "45", "--start-steps": "15", "--update-after": "15", "--num-test-episodes": "0"}
+
+
+def tiny(line: str, folder: Path) -> list[str]:
+    """The words after `python -m rlsuite.run` of a command line, with the smallest of budgets appended."""
+    words = line.split("#")[0].partition("rlsuite.run ")[2].split()
+    budget = TINY | (TINY_OFF_POLICY if words[0] in OFF_POLICY else {})
+    return [*words, *(word for pair in budget.items() for word in pair), "--data-dir", str(folder)]
+
+
+def readme_lines() -> list[str]:
+    """What README tells to run in several processes, without the names of hosts and without repetitions."""
+    lines = re.findall(r"^(?:mpiexec|srun) .*rlsuite\.run.*$|^.*rlsuite\.run.* --cpus \d.*$", README.read_text(), re.M)
+    return list(
+        dict.fromkeys(
+            re.sub(r" --cpus \d+", "", line.split("#")[0].partition("rlsuite.run ")[2]).strip()
+            for line in lines
+            if "--resume" not in line
+        )
+    )
+
+
+def test_readme_has_lines_for_several_processes() -> None:
+    assert len(readme_lines()) > 0
+
+
+@pytest.mark.parametrize("line", readme_lines())
+def test_what_readme_says_runs_in_three_processes(line: str, tmp_path: Path) -> None:
+    """Batches and buffers that three ranks can't share evenly are rounded up, and said to be, once."""
+    if "Cheetah" in line:
+        pytest.importorskip("mujoco")
+    result = ranks(3, tmp_path, "-m", "rlsuite.run", *tiny(f"rlsuite.run {line}", tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(ROUNDED.format(3)) == result.stdout.count("round") == 1
+    assert result.stdout.count("--batch-size 100 -> 102") == ("ddpg" in line)
+    (run,) = find_runs([tmp_path])
+    table = read_progress(run)
+    assert table["TotalEnvInteracts"][-1] >= 90
+    assert (table["GradSteps"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("vpg --env CartPole-v1 --cpus 2", "--total-steps 90 -> 96, --steps-per-epoch 4000 -> 8000"),
+        ("ppo --env HalfCheetah-v5 --cpus 2", "--total-steps 90 -> 96, --steps-per-epoch 2048 -> 4096"),
+    ],
+)
+def test_settings_that_do_not_divide_by_the_processes_train(
+    line: str, change: str, tmp_path: Path, python: Any
+) -> None:
+    """These two lines were refused once. The processes are started by --cpus."""
+    if "Cheetah" in line:
+        pytest.importorskip("mujoco")
+    words = tiny(f"rlsuite.run {line}", tmp_path)
+    result = python(tmp_path, "-m", "rlsuite.run", *words, "--note", "two words")
+    assert result.returncode == 0, result.stderr
+    assert [text for text in result.stdout.splitlines() if text.startswith("round")] == [ROUNDED.format(2) + change]
     (run,) = find_runs([tmp_path])
     assert (read_config(run)["ranks"], read_config(run)["note"]) == (2, "two words")
+    assert read_progress(run)["GradSteps"][0] > 0
 
 
 @pytest.mark.parametrize(
@@ -252,20 +300,10 @@ def test_processes_that_mpi_does_not_connect_are_refused(
 
 def test_what_an_outer_launcher_says_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    code = """
-    from rlsuite.common import mpi
-    open(f"rank{mpi.rank}", "w").write(str(mpi.size))  # a file each: what processes print may run together
-    """
-    assert ranks(2, tmp_path, code).returncode == 0
+    # A file each: what processes print may run together.
+    code = 'from rlsuite import mpi; open(f"rank{mpi.rank}", "w").write(str(mpi.size))'
+    assert ranks(2, tmp_path, "-c", code).returncode == 0
     assert [path.read_text() for path in sorted(tmp_path.glob("rank*"))] == ["2", "2"]
-
-
-def test_what_can_not_be_split_over_the_ranks_is_refused(tmp_path: Path) -> None:
-    words = small_command("ddpg", data_dir=tmp_path / "data", **{**SPLIT, "batch_size": 17})
-    result = ranks(2, tmp_path, "import sys; from rlsuite.run import main; sys.exit(main(sys.argv[1:]))", *words)
-    assert result.returncode == 2
-    assert result.stderr.count("--batch-size 17 can't be split evenly over 2 processes; try 18") == 1
-    assert not (tmp_path / "data").exists()
 
 
 def test_one_process_never_imports_mpi4py(tmp_path: Path, python: Any) -> None:

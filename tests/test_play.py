@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import OFF_POLICY
 
-from rlsuite.common.checkpoint import load_episode, load_policy, run_env
 from rlsuite.common.logger import Logger
-from rlsuite.common.runs import read_config, read_progress
-from rlsuite.common.seeding import TEST_EPISODES, episode_seed
+from rlsuite.envs.episodes import TEST_EPISODES, episode_seed
+from rlsuite.loading import load, run_env
 from rlsuite.play import main, play, play_again
+from rlsuite.rundir.policies import load_episode
+from rlsuite.rundir.runs import read_config, read_progress
+from tests.conftest import OFF_POLICY
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,11 @@ def test_equal_seeds_play_equal_episodes(run: Path) -> None:
 
 
 def test_what_is_played_is_the_most_probable_action(run: Path) -> None:
-    env, ac = run_env(read_config(run)), load_policy(run)
+    env, policy = run_env(read_config(run)), load(run)
     obs, _ = env.reset(seed=episode_seed(7, TEST_EPISODES, 0, 0))
     rewards, done = [], False
     while not done:
-        act = ac.mode(torch.as_tensor(obs)[None])[0].numpy()
-        obs, rew, terminated, truncated, _ = env.step(act)
+        obs, rew, terminated, truncated, _ = env.step(policy(obs))
         rewards.append(float(rew))
         done = terminated or truncated
     assert play(run, episodes=1, seed=7) == [pytest.approx(sum(rewards), rel=1e-9)]
@@ -66,7 +65,7 @@ def test_a_deterministic_policy_can_not_be_sampled(run: Path, capsys: pytest.Cap
     assert main([str(run), "--stochastic"]) == 2
     out = capsys.readouterr()
     assert out.out == ""
-    assert re.fullmatch("rlsuite: this policy is deterministic.*leave --stochastic out\n", out.err)
+    assert re.fullmatch("rlsuite: this policy is deterministic and can't be sampled from.*\n", out.err)
 
 
 def test_sampled_actions_depend_on_the_seed(target: Path) -> None:

@@ -1,31 +1,27 @@
 """The health numbers against torch.distributions and hand-computed values."""
 
-import copy
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from rlsuite.common.diagnostics import (
     categorical_entropy,
     categorical_kl,
-    continuous_action_entropy,
-    discrete_action_entropy,
     explained_variance,
+    frequency_entropy,
     gaussian_entropy,
     gaussian_kl,
     greedy_entropy,
     greedy_kl,
+    histograms,
     noise_entropy,
     noise_kl,
     state_entropy,
-    update_ratio,
 )
 
 torch.set_num_threads(1)
-INF = math.inf
 
 
 def test_categorical_entropy_by_hand():
@@ -73,15 +69,41 @@ def test_explained_variance_equals_1_minus_Var_G_minus_V_over_Var_G():
     assert explained_variance(np.array([0, 0, 3, 3], np.float32), ret) == pytest.approx(1 - 0.5 / 1.25)
 
 
-def test_explained_variance_of_constant_returns_is_nan():
-    assert math.isnan(explained_variance(np.arange(4.0), np.full(4, 3.0)))
-    assert math.isnan(explained_variance(np.arange(4.0), 3 + 1e-5 * np.arange(4.0)))
-    assert not math.isnan(explained_variance(np.arange(4.0), 3 + 1e-3 * np.arange(4.0)))
+def around(middle, deviation):
+    """Returns with this mean and this standard deviation."""
+    return np.array([middle - deviation, middle + deviation] * 4)
+
+
+@pytest.mark.parametrize(
+    ("ret", "defined"),
+    [
+        (around(0, 0.99e-4), False),  # Var(G) on either side of 1e-8
+        (around(0, 1.01e-4), True),
+        (np.full(8, 0.0), False),
+        (around(100, 0.99), False),  # the deviation on either side of 1% of the mean of |G|
+        (around(100, 1.01), True),
+        (around(-100, 0.99), False),
+        (around(-100, 1.01), True),
+        (around(500, 4.9), False),  # a solved CartPole
+        (np.full(8, 3.0), False),
+        (np.array([-100, 100.0]), True),  # the mean of G is 0, that of |G| is not
+        (np.array([0.0, 0, 0, 2e-4]), False),  # Var is 0.75e-8, and the deviation 1.7 times the mean of |G|
+        (np.array([0.0, 0, 0, 3e-4]), True),
+        (np.array([*[1.0] * 9999, 2.0]), False),  # deviation 0.009999, mean 1.0001
+        (np.array([*[1.0] * 9999, 2.1]), True),  # deviation 0.010999: the largest is not what counts
+    ],
+)
+def test_explained_variance_is_nan_where_there_is_nothing_to_explain(ret, defined):
+    expected = 0.0 if defined else math.nan
+    assert explained_variance(np.full(len(ret), 7.0), ret) == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
 def test_explained_variance_of_large_returns_loses_no_digits():
-    ret = np.array([1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3], np.float32)
-    assert explained_variance(ret - 1e6, ret) == 1
+    rng = np.random.default_rng(0)
+    ret = rng.normal(1e6, 2e4, 1000).astype(np.float32)
+    val = (ret + rng.normal(0, 1e4, 1000)).astype(np.float32)
+    exact = 1 - np.var(ret.astype(np.float64) - val) / np.var(ret.astype(np.float64))
+    assert explained_variance(val, ret) == pytest.approx(exact, abs=1e-12)
 
 
 def test_explained_variance_refuses_different_shapes():
@@ -90,51 +112,51 @@ def test_explained_variance_refuses_different_shapes():
 
 
 @pytest.mark.parametrize(
-    ("act", "n", "expected"),
+    ("counts", "expected"),
     [
-        (np.tile(np.arange(4), (10, 1)), 4, math.log(4)),
-        (np.full((10, 2), 3), 4, 0),
-        (np.array([1, 3] * 8), 4, math.log(2)),
-        (np.array([0, 0, 0, 1]), 2, 2 * math.log(2) - 0.75 * math.log(3)),
+        ([10, 10, 10, 10], math.log(4)),
+        ([0, 0, 0, 20], 0),
+        ([0, 8, 0, 8], math.log(2)),
+        ([3, 1], 2 * math.log(2) - 0.75 * math.log(3)),
     ],
 )
-def test_discrete_action_entropy_equals_minus_Σ_f_ln_f(act, n, expected):
-    assert discrete_action_entropy(act, n) == pytest.approx(expected, abs=1e-12)
+def test_frequency_entropy_equals_minus_Σ_f_ln_f(counts, expected):
+    assert frequency_entropy(np.array(counts)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_histograms_by_hand():
+    low, high = np.array([-3.0, 0.0]), np.array([1.0, 8.0])
+    act = np.array([[-3.0, 0], [-2.01, 1.9], [-1.99, 2.1], [0.99, 7.9], [-1.5, 2]])
+    np.testing.assert_array_equal(histograms(act, low, high, bins=4), [[2, 2, 0, 1], [2, 2, 0, 1]])
 
 
 def bin_centres(low, high):
     return low + (np.arange(16) + 0.5) / 16 * (high - low)
 
 
-def test_continuous_action_entropy_of_evenly_spread_actions_is_d_ln_16():
-    low, high = np.array([-3.0, 0.0]), np.array([1.0, 100.0])
+def test_histograms_of_evenly_spread_actions_have_an_entropy_of_ln_16_in_each_dimension():
     act = np.stack([bin_centres(-3, 1), bin_centres(0, 100)], 1)
-    assert continuous_action_entropy(act, low, high) == pytest.approx(2 * math.log(16))
-    half = np.stack([bin_centres(-3, 1)[:8], bin_centres(0, 100)[-8:]], 1)
-    assert continuous_action_entropy(half, low, high) == pytest.approx(2 * math.log(8))
+    counts = histograms(act, np.array([-3.0, 0.0]), np.array([1.0, 100.0]))
+    np.testing.assert_array_equal(counts, np.ones((2, 16)))
+    assert sum(map(frequency_entropy, counts)) == pytest.approx(2 * math.log(16))
 
 
-def test_continuous_action_entropy_adds_dimensions_and_is_0_for_one_action():
-    low, high = np.array([-1.0, -1.0]), np.array([1.0, 1.0])
-    assert continuous_action_entropy(np.full((50, 2), 0.3), low, high) == 0
-    act = np.stack([bin_centres(-1, 1), np.full(16, 0.3)], 1)
-    assert continuous_action_entropy(act, low, high) == pytest.approx(math.log(16))
-
-
-def test_continuous_action_entropy_counts_actions_at_and_beyond_a_bound_in_the_last_bin():
+def test_histograms_count_actions_at_and_beyond_a_bound_in_the_end_bins():
     act = np.array([[-9.0], [-1.0], [-0.99], [0.99], [1.0], [9.0]])
-    assert continuous_action_entropy(act, np.array([-1.0]), np.array([1.0])) == pytest.approx(math.log(2))
+    counts = histograms(act, np.array([-1.0]), np.array([1.0]))
+    assert counts.tolist() == [[3, *[0] * 14, 3]]
 
 
-@pytest.mark.parametrize(("low", "high"), [(-INF, INF), (0, INF), (-INF, 16)])
-def test_continuous_action_entropy_takes_the_range_of_the_actions_for_an_infinite_bound(low, high):
-    act = np.linspace(0, 16, 1601)[:, None]
-    assert continuous_action_entropy(act, np.array([low]), np.array([high])) == pytest.approx(math.log(16), abs=1e-3)
+def test_histograms_equal_those_of_numpy():
+    act = np.random.default_rng(0).normal(size=(500, 3))
+    low, high = act.min(0), act.max(0)
+    for column, counts in zip(act.T, histograms(act, low, high), strict=True):
+        np.testing.assert_array_equal(counts, np.histogram(column, 16, (column.min(), column.max()))[0])
 
 
 @pytest.mark.filterwarnings("error")
-def test_continuous_action_entropy_of_equal_actions_without_bounds_is_0():
-    assert continuous_action_entropy(np.full((5, 1), 2.0), np.array([-INF]), np.array([INF])) == 0
+def test_histograms_of_bounds_that_coincide_have_one_full_bin():
+    assert frequency_entropy(histograms(np.full((5, 1), 2.0), np.array([2.0]), np.array([2.0]))[0]) == 0
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -182,20 +204,6 @@ def test_state_entropy_of_too_few_states_is_nan():
 def test_state_entropy_takes_evenly_spaced_states_of_many():
     obs = np.random.default_rng(0).normal(size=(1023, 2))
     assert state_entropy(obs) == state_entropy(obs[::2])
-
-
-def test_update_ratio_equals_the_norm_of_the_change_over_the_norm_before():
-    before = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
-    with torch.no_grad():
-        for p, x in zip(before.parameters(), (1.0, 2.0, 2.0, 4.0), strict=True):
-            p.fill_(x)
-    after = copy.deepcopy(before)
-    assert update_ratio(before, after) == 0
-    with torch.no_grad():
-        after[0].weight += 3.0
-        after[1].bias -= 4.0
-    assert update_ratio(before, after) == pytest.approx(1.0)
-    assert update_ratio(after, before) == pytest.approx(5 / math.sqrt(16 + 4 + 4 + 0))
 
 
 def greedy_policies(epsilon, n):

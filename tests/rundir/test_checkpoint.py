@@ -7,24 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, PAIRS, small_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import rlsuite
-from rlsuite.common import resume as resume_module
-from rlsuite.common.checks import UserError
-from rlsuite.common.logger import Logger, lock
+from rlsuite.algos import ppo
+from rlsuite.common.logger import Logger
 from rlsuite.common.replay import ReplayBuffer
-from rlsuite.common.resume import Checkpoint, decode, encode
-from rlsuite.common.runs import find_runs, group_by_settings
+from rlsuite.envs import evaluation, stepping
+from rlsuite.envs.stepping import Envs
+from rlsuite.play import main as play
 from rlsuite.run import main
+from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
+from rlsuite.rundir.files import lock, pack, unpack
+from rlsuite.rundir.runs import find_runs, group_by_settings, read_progress
+from tests.conftest import ALGORITHMS, PAIRS, small_command, source_environment
 
 FOUR_EPOCHS = {"total_steps": 512, "steps_per_epoch": 128}
 
@@ -37,12 +41,11 @@ def without_times(run: Path) -> str:
 
 def interrupted(monkeypatch, folder: Path, algo: str, epoch: int, **how) -> Path:
     """A run that stops in the middle of the epoch after `epoch`."""
-    from rlsuite.common.envs import Envs
-
     step = Envs.step
 
     def stop(self, act):
-        if self.rank == 0 and self.total_steps == 128 * epoch + 64:
+        in_training = isinstance(self.seed_of, partial)  # and not in a test episode, or in the random steps before
+        if in_training and self.total_steps == 128 * epoch + 64:
             raise KeyboardInterrupt
         return step(self, act)
 
@@ -66,7 +69,7 @@ def assert_same(resumed: Path, whole: Path) -> None:
         for name in names:
             assert (resumed / kind / name).read_bytes() == (whole / kind / name).read_bytes(), name
     last = max((whole / "checkpoint").glob("epoch_*")).name
-    ours, theirs = (decode(run / "checkpoint" / last) for run in (resumed, whole))
+    ours, theirs = (unpack(run / "checkpoint" / last) for run in (resumed, whole))
     assert ours[0].keys() == theirs[0].keys()
     for name, array in ours[0].items():
         np.testing.assert_array_equal(array, theirs[0][name], err_msg=name)
@@ -102,8 +105,9 @@ def test_settings_with_more_state(tmp_path, monkeypatch, train, algo, how):
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_interrupted_in_the_first_epoch_it_starts_anew(tmp_path, monkeypatch, train, algo):
-    whole = train(tmp_path / "whole", algo, **FOUR_EPOCHS)
-    run = interrupted(monkeypatch, tmp_path / "cut", algo, 0)
+    how = {"normalize_obs": "True"}
+    whole = train(tmp_path / "whole", algo, **FOUR_EPOCHS, **how)
+    run = interrupted(monkeypatch, tmp_path / "cut", algo, 0, **how)
     assert resume(run) == 0
     assert_same(run, whole)
 
@@ -114,9 +118,9 @@ def test_a_run_is_resumed_many_times(tmp_path, monkeypatch, train):
     for epoch in (2, 3):
         save = Checkpoint.save
 
-        def stop(self, number, *rest, save=save, last=epoch):
-            save(self, number, *rest)
-            if number == last:
+        def stop(self, number, last, save=save, at=epoch):
+            save(self, number, last)
+            if number == at:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
@@ -196,12 +200,12 @@ def test_a_resumed_run_stays_in_its_group(tmp_path, train):
 def test_a_forged_checkpoint_is_one_line(tmp_path, train, capsys, where, value):
     run = train(tmp_path, "ppo")
     for path in (run / "checkpoint").iterdir():
-        arrays, facts = decode(path)
+        arrays, facts = unpack(path)
         inner = facts
         for key in where[:-1]:
             inner = inner[key]
         inner[where[-1]] = value
-        path.write_bytes(encode(arrays, facts))
+        path.write_bytes(pack(arrays, facts))
     capsys.readouterr()
     assert resume(run) in (0, 2)
     err = capsys.readouterr().err
@@ -235,34 +239,6 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, monk
         assert str(path) in said[0]
         assert "older checkpoint" in said[0]
     assert_same(run, whole)
-
-
-@given(st.data())
-@settings(max_examples=60, deadline=None)
-def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("damaged") / "epoch_000001_rank_0.safetensors"
-    arrays = {"a": np.arange(5.0), "b": np.zeros((2, 3), np.uint8), "c": np.array(3)}
-    content = bytearray(encode(arrays, {"epoch": 1, "x": [1.5, "text"]}))
-    if data.draw(st.booleans()):
-        bit = data.draw(st.integers(0, 8 * len(content) - 1))
-        content[bit // 8] ^= 1 << bit % 8
-    else:
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="epoch_000001"):
-        decode(path)
-
-
-def test_what_is_encoded_comes_back(tmp_path):
-    path = tmp_path / "file.safetensors"
-    arrays = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.array(True), "c": np.zeros((0, 3), np.int64)}
-    path.write_bytes(encode(arrays, {"n": 2**127, "list": [1, None]}))
-    back, facts = decode(path)
-    assert facts == {"n": 2**127, "list": [1, None]}
-    assert back.keys() == arrays.keys()
-    for name, array in arrays.items():
-        assert back[name].dtype == array.dtype
-        np.testing.assert_array_equal(back[name], array)
 
 
 def said_by(capsys, run: Path, *more: str) -> str:
@@ -305,13 +281,13 @@ def test_a_log_that_is_damaged_further_up_is_refused(tmp_path, train, capsys):
     [
         ({"algo": "sarsa"}, "algorithm"),
         ({"algo": ["ppo"]}, "algorithm"),
-        ({"num_envs": "two"}, "num_envs"),
-        ({"num_envs": 3}, "multiple"),
+        ({"num_envs": "two"}, "num-envs"),
+        ({"num_envs": 3}, "other settings"),
         ({"num_envs": 10**9}, "num-envs"),
         ({"hidden_sizes": [32]}, "other settings"),
         ({"gamma": 0.98}, "other settings"),
         ({"hidden_sizes": [10**9, 10**9]}, "hidden-sizes"),
-        ({"hidden_sizes": 64}, "hidden_sizes"),
+        ({"hidden_sizes": 64}, "hidden-sizes"),
         ({"gamma": "0.9"}, "gamma"),
         ({"gamma": 1e999}, "gamma"),
         ({"gamma": 10**400}, "gamma"),
@@ -354,16 +330,55 @@ def test_bad_commands_are_one_line(tmp_path, train, capsys, argv, word):
     assert word in line
 
 
-@pytest.mark.parametrize("name", ["progress.txt", "config.json", "checkpoint", "lock", "episodes", ".config.json.tmp"])
-def test_links_out_of_the_run_are_refused(tmp_path, train, capsys, name):
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "pipe"])
+@pytest.mark.parametrize("name", ["progress.txt", "lock"])
+def test_a_link_or_pipe_that_would_be_written_through_is_refused(tmp_path, train, capsys, name, kind):
+    run = train(tmp_path / "data", "ppo")
+    outside = tmp_path / "outside"
+    shutil.move(run / name, outside)
+    before = outside.read_bytes()
+    {"symbolic": os.symlink, "hard": os.link, "pipe": lambda _, path: os.mkfifo(path)}[kind](outside, run / name)
+    assert f"{name} is a link or no plain file, and this run would write through it" in said_by(capsys, run)
+    assert outside.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.json", ".config.json.tmp", "policy.safetensors", ".policy.safetensors.tmp"])
+def test_nothing_is_written_through_a_link_to_a_file_that_is_replaced_as_a_whole(tmp_path, train, name):
     run = train(tmp_path / "data", "ppo")
     outside = tmp_path / "outside"
     if (run / name).exists():
         shutil.move(run / name, outside)
     else:
         outside.write_text("mine")
+    before = outside.read_bytes()
     (run / name).symlink_to(outside)
-    assert "is a link" in said_by(capsys, run)
+    assert resume(run, "--total-steps", "768") == 0
+    assert outside.read_bytes() == before
+    assert not (run / name).is_symlink()
+    assert read_progress(run)["Epoch"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["", "checkpoint", "episodes", "snapshots"])
+def test_a_folder_may_lie_on_another_disk_behind_a_link(tmp_path, train, name):
+    """Trained into a folder that is a link; then the run, or a folder in it, is moved away and linked to."""
+    whole = train(tmp_path / "whole", "dqn", **{**FOUR_EPOCHS, "total_steps": 768})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "data").symlink_to(disk, target_is_directory=True)
+    run = train(tmp_path / "data", "dqn", **FOUR_EPOCHS, exp_name="exp")
+    assert run.parent == tmp_path / "data" / "exp"
+    shutil.move(run / name, tmp_path / "moved")
+    (run / name).symlink_to(tmp_path / "moved", target_is_directory=True)
+    assert resume(run, "--total-steps", "768") == 0
+    assert read_progress(run)["Epoch"].tolist() == read_progress(whole)["Epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert (run / name).is_symlink()
+    newest = {kind: f"{kind}/epoch_000006.safetensors" for kind in ("episodes", "snapshots")}
+    newest |= {"checkpoint": "checkpoint/epoch_000006_rank_0.safetensors", "": "policy.safetensors"}
+    assert (tmp_path / "moved" / Path(newest[name]).relative_to(name)).samefile(run / newest[name])
+    assert (run / "policy.safetensors").stat().st_mtime > (whole / "policy.safetensors").stat().st_mtime
+    assert play([str(run), "--episodes", "1"]) == 0
+    assert play([str(run), "--best"]) == 0
 
 
 def test_a_pickle_under_our_name_is_not_loaded(tmp_path, train, capsys):
@@ -373,6 +388,84 @@ def test_a_pickle_under_our_name_is_not_loaded(tmp_path, train, capsys):
         path.write_bytes(payload)
     assert "no checkpoint that is whole" in said_by(capsys, run)
     assert not (tmp_path / "owned").exists()
+
+
+class Walk(gym.Env):
+    """Never ends."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.normal(size=1).astype(np.float32)
+        return self.x.copy(), {}
+
+    def step(self, action):
+        self.x += 0.1 * (2 * action - 1)
+        return self.x.copy(), 1.0, False, False, {}
+
+
+gym.register("rlsuite-tests/Walk-v0", Walk)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_a_run_whose_episode_never_ends_does_not_grow_and_goes_on(tmp_path, train, monkeypatch, capsys, algo):
+    monkeypatch.setattr(stepping, "MAX_REPLAYABLE", 100)
+    monkeypatch.setattr(evaluation, "MAX_TEST_STEPS", 20)
+    sizes, actions, save = [], [], Checkpoint.save
+
+    def measured(self, epoch, last):
+        save(self, epoch, last)
+        sizes.append(sum(path.stat().st_size for path in self.folder.iterdir()))
+        actions.append(len(self.parts["envs"].actions))
+
+    monkeypatch.setattr(Checkpoint, "save", measured)
+    how = {"env": "rlsuite-tests/Walk-v0", "num_envs": 1, "steps_per_epoch": 64, "test_episodes": 0}
+    how |= {"buffer_size": 128} if algo == "dqn" else {"minibatch_size": 32}
+    run = train(tmp_path, algo, total_steps=20 * 64, **how)
+    assert len(sizes) == 20
+    assert max(sizes[4:]) - min(sizes[4:]) < 100  # numbers with more digits
+    assert (actions[0], actions[1:]) == (64, [0] * 19)
+    for epochs in (22, 24):
+        capsys.readouterr()
+        assert main(["--resume", str(run), "--total-steps", str(64 * epochs), "--test-episodes", "0"]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "a new episode begins" in line]
+        assert len(lines) == 1
+        assert "environment 0 of rank 0 had taken " in lines[0]
+        assert "no more than 100 can be played again" in lines[0]
+    table = read_progress(run)
+    assert table["TotalEnvInteracts"].tolist() == [64 * epoch for epoch in range(1, 25)]
+    assert (np.diff(table["GradSteps"]) > 0).all()
+    assert len(json.loads((run / "config.json").read_text())["resumed"]) == 2
+
+
+def test_a_buffer_in_which_an_episode_was_broken_off_comes_back_from_the_disk(tmp_path, train, monkeypatch):
+    """Resumed after epoch 2, where the episode is too long to be played again, and killed after epoch 3."""
+    monkeypatch.setattr(stepping, "MAX_REPLAYABLE", 100)
+    held, save, restore = [], Checkpoint.save, Checkpoint.restore
+
+    def kept(self, epoch, last):
+        save(self, epoch, last)
+        held.append(self.memory.newest(1000))
+
+    def again(self):
+        log = restore(self)
+        held.append(self.memory.newest(1000))
+        return log
+
+    monkeypatch.setattr(Checkpoint, "save", kept)
+    monkeypatch.setattr(Checkpoint, "restore", again)
+    how = {"env": "rlsuite-tests/Walk-v0", "steps_per_epoch": 128, "num_test_episodes": 0, "test_episodes": 0}
+    run = train(tmp_path, "dqn", total_steps=256, **how)
+    for total_steps in ("384", "512"):
+        assert main(["--resume", str(run), "--total-steps", total_steps, "--test-episodes", "0"]) == 0
+    _, saved_2, restored_2, saved_3, restored_3, _ = held
+    for saved, restored in ((saved_2, restored_2), (saved_3, restored_3)):
+        for name, array in saved._asdict().items():
+            np.testing.assert_array_equal(getattr(restored, name), array, err_msg=name)
+    assert np.argwhere(saved_3.truncated).tolist() == [[127, 0], [127, 1]]
+    assert (np.abs(saved_3.next_obs - saved_3.obs) < 0.2).all()  # none leads into the new episode
 
 
 class Fickle(gym.Env):
@@ -390,8 +483,6 @@ class Fickle(gym.Env):
 
 
 def test_an_environment_that_does_not_repeat_itself_is_named_and_starts_a_new_episode(tmp_path, capsys):
-    from rlsuite.algos import ppo
-
     shape = {"num_envs": 2, "rollout_len": 16, "minibatch_size": 32, "steps_per_epoch": 32}
     ppo.train(ppo.Config("fickle", total_steps=64, **shape), Fickle, logger=Logger("x", tmp_path, quiet=True))
     (run,) = find_runs([tmp_path])
@@ -415,10 +506,9 @@ def test_a_run_that_is_being_written_is_not_resumed(tmp_path, train, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_with_a_command_that_goes_on(tmp_path, number, code):
-    environment = {**os.environ, "PYTHONPATH": str(Path(rlsuite.__file__).parents[1])}
     words = small_command("ppo", data_dir=tmp_path, total_steps=10**7, steps_per_epoch=1280)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlsuite.run", *words], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "rlsuite.run", *words], env=source_environment(), stderr=subprocess.PIPE, text=True
     )
     while not list(tmp_path.glob("*/*/checkpoint/epoch_*")):
         assert process.poll() is None
@@ -435,7 +525,7 @@ def test_signals_wait_for_the_end_of_a_write():
     done = []
 
     def write():
-        with resume_module._signals_wait():
+        with signals_wait():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
@@ -449,34 +539,34 @@ def test_signals_wait_for_the_end_of_a_write():
 def test_a_replay_buffer_is_rebuilt_from_its_parts(data):
     num_envs = data.draw(st.integers(1, 3))
     capacity = data.draw(st.integers(num_envs, 30))
-    space, actions = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(5)
+    envs = SimpleNamespace(num_envs=num_envs, obs_space=gym.spaces.Box(-1, 1, (2,)), act_space=gym.spaces.Discrete(5))
+    envs.obs_shape, envs.obs_dtype, envs.act_shape, envs.act_dtype = (2,), np.float32, (), np.int64
     rng = np.random.default_rng(0)
-    whole = ReplayBuffer(capacity, num_envs, space, actions, np.random.default_rng(7))
-    parts, held = [], []
+
+    def empty():
+        return ReplayBuffer(capacity, envs, np.random.default_rng(7), torch.device("cpu"))
+
+    def step():
+        obs, rew, act = rng.normal(size=(2, num_envs, 2)), rng.normal(size=num_envs), rng.integers(5, size=num_envs)
+        return obs[0], act, rew, obs[1], *(rng.random((2, num_envs)) < 0.2)
+
+    whole, parts, held = empty(), [], []
     for _ in range(data.draw(st.integers(1, 6))):
         before = whole.stored
         for _ in range(data.draw(st.integers(0, 15))):
-            ends = rng.random((2, num_envs)) < 0.2
-            whole.store(
-                rng.normal(size=(num_envs, 2)), rng.integers(5, size=num_envs), rng.normal(size=num_envs),
-                rng.normal(size=(num_envs, 2)), *ends,
-            )  # fmt: skip
+            whole.store(*step())
         parts.append(whole.stored_since(before))
         held.append(whole.stored)
     first_needed = whole.stored - len(whole)
     needed = [part for part, stop in zip(parts, held, strict=True) if stop > first_needed] or parts[-1:]
-    rebuilt = ReplayBuffer(capacity, num_envs, space, actions, np.random.default_rng(7))
+    rebuilt = empty()
     rebuilt.load(needed)
     assert len(rebuilt) == len(whole)
     for _ in range(3):
         if len(whole):
-            samples = (buffer.sample(8, torch.device("cpu")) for buffer in (rebuilt, whole))
-            for ours, theirs in zip(*samples, strict=True):
+            for ours, theirs in zip(rebuilt.sample(8), whole.sample(8), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
         for _ in range(4):
-            step = (
-                rng.normal(size=(num_envs, 2)), rng.integers(5, size=num_envs), rng.normal(size=num_envs),
-                rng.normal(size=(num_envs, 2)), *(rng.random((2, num_envs)) < 0.2),
-            )  # fmt: skip
+            transitions = step()
             for buffer in (whole, rebuilt):
-                buffer.store(*step)
+                buffer.store(*transitions)

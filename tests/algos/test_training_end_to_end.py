@@ -1,9 +1,12 @@
 """What a training writes about itself, and what it leaves unchanged and changes."""
 
 import ast
+import dataclasses
 import functools
 import itertools
 import json
+import re
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -13,18 +16,22 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
 from gymnasium import spaces
 
 import rlsuite.algos
 from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
-from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.checkpoint import load_policy, load_snapshot, read_safetensors
-from rlsuite.common.checks import UserError
-from rlsuite.common.envs import evaluate
+from rlsuite.common.actor_critic import ActorCritic, CategoricalPolicy
+from rlsuite.common.distributions import Categorical
 from rlsuite.common.logger import Logger
-from rlsuite.common.q_networks import MuQNetwork, QNetwork
-from rlsuite.common.runs import find_runs, read_config, read_progress
+from rlsuite.common.q_networks import DeterministicPolicy, DiscreteQ, MuQNetwork, QNetwork
+from rlsuite.common.training import RANDOM_STEPS, Training
+from rlsuite.envs import evaluation
+from rlsuite.envs.evaluation import evaluate
+from rlsuite.errors import UserError
+from rlsuite.loading import Snapshot, load, load_snapshots
+from rlsuite.rundir.files import read_safetensors
+from rlsuite.rundir.runs import find_runs, read_config, read_progress
+from tests.conftest import ALGORITHMS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
 
 RETURNS = ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
 TEST_RETURNS = ["AverageTestEpRet", "StdTestEpRet", "MaxTestEpRet", "MinTestEpRet", "TestEpLen"]
@@ -70,6 +77,10 @@ class Clock(gym.Env):
         return self.observe(), 1.0, False, False, {}
 
 
+gym.register("rlsuite-tests/Clock-dqn-v0", Clock)
+gym.register("rlsuite-tests/Clock-ddpg-v0", Clock, kwargs={"continuous": True})
+
+
 def constant_reward(algo: str, limit: int) -> dict[str, str]:
     """Settings of an environment whose episodes all last `limit` steps."""
     kwargs = {"continuous": algo == "ddpg", "max_episode_steps": limit}
@@ -89,6 +100,16 @@ def rates(algo: str, value: float | None = 0) -> dict[str, float | None]:
 def parameters(module: torch.nn.Module) -> torch.Tensor:
     """All parameters of a module in one vector, as they are now."""
     return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def mlp_of(module: torch.nn.Module) -> torch.nn.Module:
+    """The layers that a network consists of."""
+    return next(part for part in module.modules() if hasattr(part, "layers"))
+
+
+def snapshots(run: Path) -> dict[int, Snapshot]:
+    """The networks of each epoch of a short run, and the states that it visited, by the epoch's number."""
+    return {snapshot.epoch: snapshot for snapshot in load_snapshots(run, most=100)}
 
 
 def epsilon_greedy(epsilon: float, n: int) -> tuple[float, float]:
@@ -230,35 +251,36 @@ def test_gradient_steps_are_counted(on_policy_run: Path) -> None:
 def test_parameters_of_every_network_change_in_every_epoch(run: Path) -> None:
     table, algo = read_progress(run), read_config(run)["algo"]
     for part, column in zip(PARTS[algo], columns_of(algo, "UpdateRatio"), strict=True):
-        first, last = (dict(getattr(load_snapshot(run, epoch)[0], part).named_parameters()) for epoch in (1, 4))
+        kept = snapshots(run)
+        first, last = (dict(getattr(kept[epoch].ac, part).named_parameters()) for epoch in (1, 4))
         assert first
         assert [name for name in first if torch.equal(first[name], last[name])] == []
         assert (table[column] > 0).all()
 
 
 def test_the_policy_file_is_the_policy_of_the_last_snapshot(run: Path) -> None:
-    policy, (snapshot, obs) = load_policy(run).state_dict(), load_snapshot(run, 4)
-    assert all(torch.equal(policy[name], value) for name, value in snapshot.state_dict().items())
-    assert obs.shape == (256, *snapshot.obs_space.shape)
+    policy, (_, obs, ac) = load(run).ac.state_dict(), snapshots(run)[4]
+    assert all(torch.equal(policy[name], value) for name, value in ac.state_dict().items())
+    assert obs.shape == (256, *ac.obs_space.shape)
 
 
-def kl_between(before: Any, after: Any, obs: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+@torch.no_grad()
+def kl_between(before: Any, after: Any, obs: np.ndarray, config: dict[str, Any]) -> float:
     """Mean KL of two policies, as the algorithm defines it; epsilon and the noise are those of the end."""
     if config["algo"] == "dqn":
         g, o = epsilon_greedy(config["epsilon_end"], int(after.act_space.n))
-        return (before.mode(obs) != after.mode(obs)).float().mean() * (g - o) * np.log(g / o)
+        return (before.mode(obs) != after.mode(obs)).mean() * (g - o) * np.log(g / o)
     if config["algo"] == "ddpg":
-        return ((before.mode(obs) - after.mode(obs)) / (config["act_noise"] * 2)).square().sum(1).mean() / 2
-    return before.pi(before.encode(obs)).kl(after.pi(after.encode(obs))).mean()
+        return np.square((before.mode(obs) - after.mode(obs)) / (config["act_noise"] * 2)).sum(1).mean() / 2
+    return before.pi(before.encode(obs)).kl(after.pi(after.encode(obs))).mean().item()
 
 
 def test_kl_and_update_ratio_compare_whole_epochs(run: Path) -> None:
     """Snapshots 2 and 3 are the policies before and after epoch 3, and snapshot 3 holds its states."""
-    config, table = read_config(run), read_progress(run)
-    before, (after, obs) = load_snapshot(run, 2)[0], load_snapshot(run, 3)
-    with torch.no_grad():
-        kl = kl_between(before, after, torch.as_tensor(obs), config)
-    assert table["KL"][2] == pytest.approx(float(kl), rel=1e-3, abs=1e-7)
+    config, table, kept = read_config(run), read_progress(run), snapshots(run)
+    before, after = kept[2].ac, kept[3].ac
+    kl = kl_between(before, after, kept[3].obs, config)
+    assert table["KL"][2] == pytest.approx(kl, rel=1e-3, abs=1e-7)
     for part, column in zip(PARTS[config["algo"]], columns_of(config["algo"], "UpdateRatio"), strict=True):
         old, new = (parameters(getattr(ac, part)) for ac in (before, after))
         assert table[column][2] == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-3)
@@ -299,15 +321,15 @@ def test_the_seed_sets_the_network_and_the_actions(algo: str, tmp_path: Path, tr
     env = "rlsuite/Chain-v0" if algo == "dqn" else "rlsuite/Target-v0"
     settings = {"env": env, "total_steps": 128, **rates(algo)}
     runs = [train(tmp_path / str(seed), algo, seed=seed, **settings) for seed in (0, 1)]
-    first, other = (load_policy(run) for run in runs)
+    first, other = (load(run).ac for run in runs)
     for part in PARTS[algo]:
-        assert not torch.equal(getattr(first, part).net[0].weight, getattr(other, part).net[0].weight)
+        assert not torch.equal(parameters(getattr(first, part)), parameters(getattr(other, part)))
     assert len({read_progress(run)["ActionEntropy"][0] for run in runs}) == 2
 
 
 def test_environments_of_one_run_have_different_episodes(tmp_path: Path, train: Any) -> None:
     run = train(tmp_path, "ppo", env="Pendulum-v1", total_steps=4, num_envs=4, steps_per_epoch=256, rollout_len=64)
-    assert len(np.unique(load_snapshot(run, 1)[1], axis=0)) == 4
+    assert len(np.unique(snapshots(run)[1].obs, axis=0)) == 4
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -408,9 +430,9 @@ def test_two_lines_of_python(algo: str, total_steps: int, tmp_path: Path, monkey
     (run,) = find_runs(["data"])
     assert run.parent == Path("data", f"{algo}_{env}")
     assert read_config(run)["command"] == ""
-    saved = load_policy(run).state_dict()
+    saved = load(run).ac.state_dict()
     assert all(torch.equal(saved[name], value) for name, value in ac.state_dict().items())
-    returns, _ = evaluate(ac, gym.make(env), 3, seed=0)
+    returns, _ = evaluate(ac.mode, gym.make(env), 3, seed=0)
     assert len(returns) == 3
 
 
@@ -429,11 +451,11 @@ def widened(network: type[torch.nn.Module], critic: str) -> type[torch.nn.Module
     """A user's own network: a critic with another shape."""
 
     class Wide(network):
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            super().__init__(*args, **settings)
-            net = getattr(self, critic).net
-            layers = torch.nn.Linear(net[0].in_features, 7), torch.nn.Linear(7, net[-1].out_features)
-            getattr(self, critic).net = torch.nn.Sequential(*layers)
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            mlp = mlp_of(getattr(self, critic))
+            new = torch.nn.Linear(mlp.layers[0].in_features, 7), torch.nn.Linear(7, mlp.layers[-1].out_features)
+            mlp.layers = torch.nn.ModuleList(new)
 
     return Wide
 
@@ -474,9 +496,9 @@ def test_own_environment_and_own_network(
     assert config["network"].endswith(".Wide")
     assert read_progress(run)["EpLen"].tolist() == [5]
     arrays, _ = read_safetensors(run / "policy.safetensors")
-    assert arrays[f"{critic}.net.0.weight"].shape == (7, features)
-    weight = getattr(ac, critic).net[0].weight
-    np.testing.assert_array_equal(arrays[f"{critic}.net.0.weight"], weight.detach().numpy())
+    (name,) = (name for name in arrays if name.startswith(f"{critic}.") and name.endswith("layers.0.weight"))
+    assert arrays[name].shape == (7, features)
+    np.testing.assert_array_equal(arrays[name], mlp_of(getattr(ac, critic)).layers[0].weight.detach().numpy())
 
 
 @pytest.mark.parametrize("path", sorted(Path(rlsuite.algos.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
@@ -488,14 +510,15 @@ def test_no_algorithm_imports_another(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "a relative import"
             imported += [f"{node.module}.{alias.name}" for alias in node.names]
-    assert [name for name in imported if name.startswith("rlsuite.") and not name.startswith("rlsuite.common.")] == []
+    floors = ("rlsuite.common.", "rlsuite.envs.", "rlsuite.settings", "rlsuite.errors", "rlsuite.mpi")
+    assert [name for name in imported if name.startswith("rlsuite") and not name.startswith(floors)] == []
 
 
 @pytest.mark.parametrize(("one", "other"), [("vpg", "a2c"), ("a2c", "ppo")])
 def test_the_main_loops_are_the_same_text(one: str, other: str) -> None:
     def loop(algo: str) -> str:
         source = Path(import_module(f"rlsuite.algos.{algo}").__file__ or "").read_text()
-        return source[source.index("    for epoch, rollouts in enumerate") :]
+        return source[source.index("        obs = envs.obs\n") :]
 
     assert loop(one) == loop(other)
 
@@ -521,10 +544,11 @@ def test_settings_of_the_wrong_kind_are_refused_from_python(
 
 @pytest.mark.parametrize(("module", "env"), [(a2c, "CartPole-v1"), (dqn, "CartPole-v1"), (ddpg, "Pendulum-v1")])
 def test_statistics_of_every_step_are_counted_once(module: Any, env: str, tmp_path: Path) -> None:
+    """After those of the random steps before."""
     settings = {} if module is a2c else {"update_after": 380, "num_test_episodes": 1}
     config = module.Config(env, total_steps=400, steps_per_epoch=200, normalize_obs=True, **settings)
     ac = module.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
-    assert ac.encode.count == 400
+    assert ac.encode.count == RANDOM_STEPS + 400
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -608,9 +632,12 @@ def test_a_target_that_never_moves_and_one_that_always_does(algo: str, tmp_path:
     # The last update of each epoch is not at its last step, so that the target can follow.
     settings = {"steps_per_epoch": 250, "update_after": 300, "total_steps": 750}
     settings |= {"target_every": 1} if algo == "dqn" else {}
-    copied, never = (read_progress(train(tmp_path / str(p), algo, polyak=p, **settings)) for p in (0, 1))
-    assert copied["TargetGap"].tolist() == [0, 0, 0]
-    assert (np.diff(never["TargetGap"], prepend=0) > 0).tolist() == [False, True, True]
+    tables = (read_progress(train(tmp_path / str(p), algo, polyak=p, **settings)) for p in (0, 1))
+    copied, never = (table["TargetGap"] for table in tables)
+    assert (np.diff(never, prepend=0) > 0).tolist() == [False, True, True]
+    # DDPG measures at the end of the epoch, DQN before each move, of which one in eight follows a gradient step.
+    assert (copied == 0).tolist() == [True, algo == "ddpg", algo == "ddpg"]
+    assert (copied[1:] < 0.2 * never[1:]).all()
 
 
 @pytest.mark.parametrize(("polyak", "num_envs"), [(0.0, 1), (0.75, 3)])
@@ -705,6 +732,251 @@ def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_compiled_networks_learn_the_same(algo: str, tmp_path: Path, train: Any) -> None:
     one, other = (train(tmp_path / flag, algo, compile=flag, total_steps=256) for flag in ("False", "True"))
-    (plain, compiled) = (load_policy(run).state_dict() for run in (one, other))
+    (plain, compiled) = (load(run).ac.state_dict() for run in (one, other))
     for name, tensor in plain.items():
         torch.testing.assert_close(compiled[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+class LeaningPolicy(CategoricalPolicy):
+    """An edited forward pass, with a layer more, that takes action 1."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        add_layer(self)
+
+    def forward(self, x: torch.Tensor) -> Categorical:
+        return Categorical(super().forward(x).logits + torch.stack([-self.lean, 8 + self.lean]))
+
+
+class LeaningQ(DiscreteQ):
+    """Likewise, for DQN."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        add_layer(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.stack([-self.lean, 80 + self.lean])
+
+
+class LeaningMu(DeterministicPolicy):
+    """Likewise, for DDPG: it takes the upper bound."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        add_layer(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mid + self.width * (super().forward(x) + self.lean + 4).tanh()
+
+
+def add_layer(module: torch.nn.Module) -> None:
+    layer = torch.nn.Linear(16, 16)
+    torch.nn.init.eye_(layer.weight)
+    mlp_of(module).layers.insert(1, layer)
+    module.lean = torch.nn.Parameter(torch.zeros(()))
+
+
+class LeaningActorCritic(ActorCritic):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.pi = LeaningPolicy(self.encode.features, act_space, config.hidden_sizes, config.activation)
+
+
+class LeaningQNetwork(QNetwork):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.q = LeaningQ(self.encode.features, 2, config.hidden_sizes, config.activation, False)
+
+
+class LeaningMuQNetwork(MuQNetwork):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.pi = LeaningMu(self.encode.features, act_space, config.hidden_sizes, config.activation)
+
+
+SHORT = {"total_steps": 256, "num_envs": 2, "steps_per_epoch": 128, "hidden_sizes": (16, 16)}
+GREEDY = {"buffer_size": 1000, "start_steps": 0, "update_after": 64, "batch_size": 16}
+OWN = {
+    **dict.fromkeys(ON_POLICY, (LeaningActorCritic, "pi", {"rollout_len": 32})),
+    "dqn": (LeaningQNetwork, "q", {**GREEDY, "epsilon_start": 0, "epsilon_end": 0}),
+    "ddpg": (LeaningMuQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
+}
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_an_edited_network_trains_acts_saves_loads_and_resumes(algo: str, tmp_path: Path) -> None:
+    module, (network, part, settings) = import_module(f"rlsuite.algos.{algo}"), OWN[algo]
+    config = module.Config(ENVS[algo][0], **SHORT, **settings)
+    longer = dataclasses.replace(config, total_steps=512)
+    ac = module.train(config, actor_critic=network, logger=Logger("cut", tmp_path))
+    (run,) = find_runs([tmp_path])
+    assert (read_progress(run)["ActionEntropy"] < 0.05).all()  # no other action: what acts is the edited network
+    assert getattr(ac, part).lean.item() != 0
+    assert not torch.equal(mlp_of(getattr(ac, part)).layers[1].weight, torch.eye(16))
+
+    policy = load(run, actor_critic=network)
+    for name, tensor in policy.ac.state_dict().items():
+        assert torch.equal(tensor, ac.state_dict()[name]), name
+    obs = np.random.default_rng(0).normal(size=(20, *ac.obs_space.shape)).astype(np.float32)
+    np.testing.assert_allclose(policy(obs), np.full((20, 1), 2.0) if algo == "ddpg" else np.ones(20), atol=0.01)
+    name = f"{network.__module__}.{network.__qualname__}"
+    with pytest.raises(UserError, match=f"network class of its own; pass it as actor_critic={re.escape(name)}$"):
+        load(run)
+
+    module.train(longer, actor_critic=network, logger=Logger(resume=run))
+    module.train(longer, actor_critic=network, logger=Logger("whole", tmp_path))
+    assert read_progress(run)["Epoch"].tolist() == [1, 2, 3, 4]
+    (whole,) = find_runs([tmp_path / "whole"])
+    assert (run / "policy.safetensors").read_bytes() == (whole / "policy.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_features_do_not_change_between_acting_and_training(
+    algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics come from random steps, so that those of the first epoch are good ones too; ReLU shows any change."""
+    module = import_module(f"rlsuite.algos.{algo}")
+    settings = {"rollout_len": 64} if algo in ON_POLICY else {"update_after": 64, "num_test_episodes": 1}
+    settings |= {"minibatch_size": 32} if algo == "ppo" else {}
+    env_id = "CartPole-v1" if algo == "dqn" else "Pendulum-v1"
+    seen: list[list[tuple[int, bytes]]] = [[]]  # of each epoch: the statistics in use, at each step and at each update
+    network, act = {"dqn": (QNetwork, "values"), "ddpg": (MuQNetwork, "mode")}.get(algo, (ActorCritic, "act"))
+    taken, update, end_epoch = getattr(network, act), module.update, Training.end_epoch
+
+    def note(encode: Any) -> None:
+        seen[-1].append((int(encode.count), encode.mean.numpy().tobytes() + encode.var.numpy().tobytes()))
+
+    def acting(self: Any, obs: Any) -> Any:
+        note(self.encode)
+        return taken(self, obs)
+
+    def training(ac: Any, *rest: Any) -> None:
+        note(ac.encode)
+        update(ac, *rest)
+
+    def ending(self: Any, *rest: Any) -> None:
+        end_epoch(self, *rest)
+        seen.append([])
+
+    monkeypatch.setattr(network, act, acting)
+    monkeypatch.setattr(module, "update", training)
+    monkeypatch.setattr(Training, "end_epoch", ending)
+    config = module.Config(env_id, **SHORT, normalize_obs=True, activation="relu", **settings)
+    module.train(config, logger=Logger(data_dir=tmp_path))
+    first, second, _ = seen
+    assert len(first) > 60
+    assert [len(set(epoch)) for epoch in (first, second)] == [1, 1]
+    assert [epoch[0][0] for epoch in (first, second)] == [1000, 1128]
+    assert first[0][1] != second[0][1]
+    assert capsys.readouterr().out.count("first statistics of observations: 1,000 random steps, not counted") == 1
+    (run,) = find_runs([tmp_path])
+    table = read_progress(run)
+    assert table["TotalEnvInteracts"].tolist() == [128, 256]
+    if algo == "ppo":
+        assert (table["Ratio1"] < 1e-5).all()
+
+
+def test_a_handful_of_samples_at_the_end_of_the_budget_is_no_update_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient step on 8 samples, after steps on 128, would undo what they have learned."""
+    update, sizes = vpg.update, []
+
+    def counted(ac: Any, pi_opt: Any, v_opt: Any, batch: Any, *rest: Any) -> None:
+        sizes.append(len(batch.adv))
+        update(ac, pi_opt, v_opt, batch, *rest)
+
+    monkeypatch.setattr(vpg, "update", counted)
+    config = vpg.Config("CartPole-v1", total_steps=264, num_envs=4, steps_per_epoch=128, rollout_len=32)
+    vpg.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+    (run,) = find_runs([tmp_path])
+    assert sizes == [128, 136]
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [128, 264]
+
+
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_an_environment_that_never_ends(
+    algo: str, tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluation, "MAX_TEST_STEPS", 50)
+    evaluation._say_once.cache_clear()
+    run = train(tmp_path, algo, env=f"rlsuite-tests/Clock-{algo}-v0", num_test_episodes=3, test_episodes=3)
+    table = read_progress(run)
+    assert table["TotalEnvInteracts"].tolist() == [256, 512]
+    for name in TEST_RETURNS:
+        assert table[name].tolist() == ([0, 0] if "Std" in name else [50, 50]), name
+    assert np.isnan(table["EpLen"]).all()
+    assert (table["GradSteps"] > 0).all()
+    assert json.loads((run / "result.json").read_text())["EpLen"] == 50
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rlsuite: a test episode of rlsuite-tests/Clock-{algo}-v0 did not end within 50 env steps")
+
+
+def test_values_that_mean_the_same_are_taken_from_python(tmp_path: Path) -> None:
+    config = ppo.Config("FrozenLake-v1", env_kwargs={"is_slippery": False}, seed=np.int64(3), total_steps=64)
+    ppo.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+    (run,) = find_runs([tmp_path])
+    saved = read_config(run)
+    assert (saved["env_kwargs"], saved["seed"]) == ('{"is_slippery": false}', 3)
+    assert run.name.endswith("_s3")
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: ppo.Config("CartPole-v1", pi_lr="3e-4"), "--pi-lr is '3e-4', but must be a number, not text"),
+        (
+            lambda: ppo.train("CartPole-v1"),
+            "train takes settings, such as Config(env=\"CartPole-v1\"), not 'CartPole-v1'",
+        ),
+        (
+            lambda: ppo.train(ppo.Config("mine"), env_fn=gym.make("CartPole-v1")),
+            "env_fn must be a function that makes a new environment at each call",
+        ),
+        (
+            lambda: dqn.train(dqn.Config("mine"), gym.vector.SyncVectorEnv([Clock])),
+            "env_fn must be a function that makes a new environment at each call",
+        ),
+    ],
+    ids=["text", "no-config", "an-environment", "a-vector-environment"],
+)
+def test_what_is_easily_mistaken_is_one_sentence(
+    call: Any, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        call()
+    assert str(error.value).startswith(sentence)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+NEW_ALGORITHM = """
+import sys
+from pathlib import Path
+import numpy as np
+from rlsuite import load, play, plot, run
+from rlsuite.rundir.runs import find_runs, read_progress
+
+assert Path(run.__file__).parent == Path("rlsuite").resolve(), run.__file__
+assert run.main(sys.argv[1:]) == 0
+(folder,) = find_runs(["data"])
+assert folder.parent.name == "mine_Pendulum-v1", folder
+assert run.main(["--resume", str(folder), "--total-steps", "768", "--test-episodes", "1"]) == 0
+assert read_progress(folder)["Epoch"].tolist() == [1, 2, 3]
+assert load(folder)(np.zeros((5, 3))).shape == (5, 1)
+assert play.main([str(folder), "--episodes", "1"]) == 0
+assert plot.main([str(folder), "--value-map", "--out", "map.png"]) == 0
+"""
+
+
+def test_a_new_algorithm_is_one_file_for_every_door(tmp_path: Path, python: Any, command: Any) -> None:
+    """Run, resumed, loaded, played and drawn, with no other file touched."""
+    shutil.copytree(Path(rlsuite.algos.__file__).parents[1], tmp_path / "rlsuite", ignore=shutil.ignore_patterns("_*_"))
+    source = Path(ddpg.__file__).read_text()
+    assert source.count('Training("ddpg"') == 1
+    (tmp_path / "rlsuite" / "algos" / "mine.py").write_text(source.replace('Training("ddpg"', 'Training("mine"'))
+    done = python(tmp_path, "-c", NEW_ALGORITHM, "mine", *command("ddpg")[1:])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "map.png").stat().st_size > 1000

@@ -1,12 +1,15 @@
 """Running statistics, what networks see of observations, and the reward scale."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
-from rlsuite.common.checks import UserError
+from rlsuite import mpi
 from rlsuite.common.normalize import ObsEncoder, RewardScaler, merge_moments
+from rlsuite.errors import UserError
 
 torch.set_num_threads(1)
 BOX = spaces.Box(-np.inf, np.inf, (2, 3), np.float32)
@@ -81,6 +84,15 @@ def test_statistics_are_those_of_all_observations_so_far():
     assert encode.count == 351
 
 
+def test_statistics_are_those_of_all_ranks(monkeypatch):
+    encode, others = ObsEncoder(BOX, normalize=True), [observations(seed, 20 * seed) for seed in (1, 2)]
+    moments = [(x.reshape(-1, 6).mean(0), x.reshape(-1, 6).var(0), len(x)) for x in others]
+    monkeypatch.setattr(mpi, "gather_objects", lambda value: [value, *moments])
+    encode.update(observations(3))
+    assert_statistics(encode, np.concatenate([observations(3), *others]))
+    assert encode.count == 110
+
+
 def test_features_equal_x_minus_mean_over_std():
     encode = ObsEncoder(BOX, normalize=True)
     obs = observations(2)
@@ -88,7 +100,8 @@ def test_features_equal_x_minus_mean_over_std():
     flat = obs.reshape(50, 6)
     expected = (flat - flat.mean(0)) / flat.std(0)
     np.testing.assert_allclose(encode(torch.tensor(obs)).numpy(), expected, atol=1e-4)
-    np.testing.assert_allclose(encode.standardized(obs), expected, atol=1e-4)
+    np.testing.assert_array_equal(encode(obs), encode(torch.tensor(obs)))
+    np.testing.assert_allclose(encode.standardize(torch.tensor(flat)).numpy(), expected, atol=1e-4)
 
 
 def test_features_are_clipped_to_10():
@@ -105,27 +118,44 @@ def test_an_observation_that_never_changes_becomes_0():
     assert encode(torch.tensor(obs)).abs().max() == 0
 
 
-def test_statistics_are_kept_but_not_applied_without_normalize():
+def test_without_normalize_observations_stay_as_they_are_and_nothing_is_counted():
     encode = ObsEncoder(BOX, normalize=False)
     obs = observations(2)
     encode.update(obs)
-    assert torch.equal(encode(torch.tensor(obs)), torch.tensor(obs).reshape(50, 6))
-    assert np.abs(encode.standardized(obs).mean(0)).max() < 1e-4
-
-
-def test_warm_start_holds_until_the_first_update_and_is_not_counted():
-    encode = ObsEncoder(BOX, normalize=True)
-    encode.warm_start(observations(1))
-    assert_statistics(encode, observations(1))
+    assert torch.equal(encode(obs), torch.tensor(obs).reshape(50, 6))
     assert encode.count == 0
-    encode.warm_start(observations(2))
-    assert_statistics(encode, observations(2))
-    encode.update(observations(3))
-    assert_statistics(encode, observations(3))
-    encode.warm_start(observations(4))
-    assert_statistics(encode, observations(3))
-    encode.update(observations(5))
-    assert_statistics(encode, np.concatenate([observations(3), observations(5)]))
+    assert torch.equal(encode.mean, torch.zeros(6))
+
+
+def test_statistics_move_by_update_only():
+    encode = ObsEncoder(BOX, normalize=True)
+    encode.update(observations(1))
+    before = {name: tensor.clone() for name, tensor in encode.named_buffers()}
+    first = encode(observations(2))
+    for seed in range(3, 6):
+        encode.train()(observations(seed))
+        encode.eval()(torch.tensor(observations(seed)))
+    assert torch.equal(encode(observations(2)), first)
+    for name, tensor in encode.named_buffers():
+        assert torch.equal(tensor, before[name])
+    encode.update(observations(2))
+    assert not torch.equal(encode(observations(2)), first)
+
+
+def test_update_takes_a_whole_rollout():
+    encode, flat = ObsEncoder(BOX, normalize=True), ObsEncoder(BOX, normalize=True)
+    encode.update(observations(1).reshape(10, 5, 2, 3))
+    flat.update(observations(1))
+    for ours, expected in zip(encode.buffers(), flat.buffers(), strict=True):
+        assert torch.equal(ours, expected)
+    assert encode.count == 50
+
+
+def test_a_variance_too_large_for_float32_stays_finite():
+    encode = ObsEncoder(BOX, normalize=True)
+    encode.update(np.array([-3e38, 3e38], np.float32)[:, None, None].repeat(2, 1).repeat(3, 2))
+    assert encode.var.isfinite().all()
+    assert encode(observations(0)).isfinite().all()
 
 
 def test_statistics_travel_in_the_state_dict():
@@ -137,15 +167,24 @@ def test_statistics_travel_in_the_state_dict():
     assert_statistics(other, np.concatenate([observations(1), observations(3)]))
 
 
+def test_features_are_on_the_device_of_the_encoder():
+    encode = ObsEncoder(BOX, normalize=True).to("meta")
+    assert encode(observations(0)).device.type == "meta"
+
+
 @pytest.mark.parametrize("space", [spaces.Dict(a=spaces.Discrete(2)), spaces.MultiDiscrete([2, 3])])
 def test_other_observation_spaces_are_refused_with_a_way_out(space):
     with pytest.raises(UserError, match=r"FlattenObservation"):
         ObsEncoder(space, normalize=False)
 
 
+def scaler(num_envs, gamma, active=True):
+    return RewardScaler(SimpleNamespace(scale_reward=active, num_envs=num_envs, gamma=gamma))
+
+
 def test_reward_scaler_divides_by_the_deviation_of_R():
     rng = np.random.default_rng(0)
-    scale, returns = RewardScaler(2, 0.9), []
+    scale, returns = scaler(2, 0.9), []
     running = [0.0, 0.0]
     for _ in range(3):
         rew, done = rng.normal(4, 3, (20, 2)).astype(np.float32), rng.random((20, 2)) < 0.2
@@ -161,7 +200,7 @@ def test_reward_scaler_divides_by_the_deviation_of_R():
 
 
 def test_reward_scaler_starts_R_at_0_after_the_end_of_an_episode():
-    scale = RewardScaler(1, 0.5)
+    scale = scaler(1, 0.5)
     done = np.array([[False], [True], [False]])
     scale(np.array([[4.0], [2.0], [1.0]], np.float32), done)
     assert scale.var == pytest.approx(np.var([4, 4, 1]))
@@ -172,7 +211,7 @@ def test_reward_scaler_starts_R_at_0_after_the_end_of_an_episode():
 def test_reward_scaler_never_shifts():
     rng = np.random.default_rng(0)
     rew = np.concatenate([rng.normal(100, 1, (50, 1)), np.zeros((10, 1)), -np.ones((10, 1))]).astype(np.float32)
-    scaled = RewardScaler(1, 0.99)(rew, np.zeros(rew.shape, bool))
+    scaled = scaler(1, 0.99)(rew, np.zeros(rew.shape, bool))
     np.testing.assert_array_equal(np.sign(scaled), np.sign(rew))
     assert (scaled[50:60] == 0).all()
     assert np.ptp(scaled[:50] / rew[:50]) < 1e-6
@@ -181,9 +220,31 @@ def test_reward_scaler_never_shifts():
 def test_reward_scaler_clips_to_10_and_survives_rewards_that_never_change():
     rew = np.zeros((1000, 1), np.float32)
     rew[500], rew[501] = 1e4, -1e4
-    scaled = RewardScaler(1, 0.0)(rew, np.zeros(rew.shape, bool))
+    scaled = scaler(1, 0.0)(rew, np.zeros(rew.shape, bool))
     assert (scaled[500, 0], scaled[501, 0]) == (10, -10)
-    same = RewardScaler(1, 0.0)(np.ones((10, 1), np.float32), np.zeros((10, 1), bool))
+    same = scaler(1, 0.0)(np.ones((10, 1), np.float32), np.zeros((10, 1), bool))
     assert same.tolist() == [[10]] * 10
-    none = RewardScaler(1, 0.0)(np.zeros((10, 1), np.float32), np.zeros((10, 1), bool))
+    none = scaler(1, 0.0)(np.zeros((10, 1), np.float32), np.zeros((10, 1), bool))
     assert none.tolist() == [[0]] * 10
+
+
+def test_reward_scaler_does_nothing_unless_asked():
+    scale, rew = scaler(1, 0.9, active=False), np.array([[4.0], [-2.0]], np.float32)
+    np.testing.assert_array_equal(scale(rew, np.zeros((2, 1), bool)), rew)
+    assert scale.count == 0
+
+
+def test_reward_scaler_goes_on_from_its_state():
+    rng = np.random.default_rng(0)
+    rollouts = [(rng.normal(2, 3, (9, 2)).astype(np.float32), rng.random((9, 2)) < 0.2) for _ in range(4)]
+    whole, first, second = scaler(2, 0.9), scaler(2, 0.9), scaler(2, 0.9)
+    for part in rollouts[:2]:
+        whole(*part)
+        first(*part)
+    state = first.state_dict()
+    second.load_state_dict(state)
+    first(*rollouts[3])  # what has been taken from the state does not follow its source
+    for part in rollouts[2:]:
+        np.testing.assert_array_equal(second(*part), whole(*part))
+    with pytest.raises(ValueError, match="2 environments, not 3"):
+        scaler(3, 0.9).load_state_dict(state)

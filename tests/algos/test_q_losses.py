@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-import math
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from gymnasium import spaces
 
 from rlsuite.algos import ddpg, dqn
-from rlsuite.common.buffer import RolloutBuffer
-from rlsuite.common.health import Averages, off_policy_health
-from rlsuite.common.optim import FlatOptimizer, adam
+from rlsuite.common.health import Averages, Epoch, StateScale, off_policy_health
+from rlsuite.common.optim import Adam
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.replay import ReplayBuffer, Transitions
+from rlsuite.envs.stepping import Envs
 
 torch.set_num_threads(1)
 LINE = spaces.Box(-9, 9, (1,), np.float32)
@@ -30,23 +30,39 @@ def _seed():
     torch.manual_seed(0)
 
 
+def settings_of(*hidden_sizes):
+    return SimpleNamespace(hidden_sizes=hidden_sizes, activation="relu", normalize_obs=False, dueling=False)
+
+
+class Nowhere(gym.Env):
+    """An environment that is only asked for its spaces."""
+
+    def __init__(self, obs_space, act_space):
+        self.observation_space, self.action_space = obs_space, act_space
+
+
+def envs_like(obs_space, act_space, num_envs):
+    return Envs(lambda: Nowhere(obs_space, act_space), num_envs, seed=0)
+
+
 def fill(net, weight, bias):
     """Set the only layer of a network."""
+    (layer,) = net.layers
     with torch.no_grad():
-        net.net[0].weight.copy_(torch.tensor(weight))
-        net.net[0].bias.copy_(torch.tensor(bias))
+        layer.weight.copy_(torch.tensor(weight))
+        layer.bias.copy_(torch.tensor(bias))
 
 
 def linear_q(*lines):
     """Q(s, a) = slope s + intercept, one (slope, intercept) for each action."""
-    ac = QNetwork(LINE, spaces.Discrete(len(lines)), ())
+    ac = QNetwork(LINE, spaces.Discrete(len(lines)), settings_of())
     fill(ac.q, [[float(slope)] for slope, _ in lines], [float(intercept) for _, intercept in lines])
     return ac
 
 
 def linear_actor_critic(pi=((0, 0), (0, 0)), q=(0, 0, 0, 0)):
     """μ_i = mid + width tanh(slope s + intercept); Q(s, a) = q·(s, a in half widths, 1)."""
-    ac = MuQNetwork(LINE, UNEVEN, ())
+    ac = MuQNetwork(LINE, UNEVEN, settings_of())
     fill(ac.pi, [[float(slope)] for slope, _ in pi], [float(intercept) for _, intercept in pi])
     fill(ac.q, [[float(w) for w in q[:3]]], [float(q[3])])
     return ac
@@ -69,12 +85,6 @@ def random_batch(act_space, size=64, rew=1.0):
     return Transitions(obs, act, rew * torch.randn(size), next_obs, torch.rand(size) < 0.2)
 
 
-def optimizer(name, module, lr=1e-3, max_grad_norm=math.inf):
-    opt = FlatOptimizer(name, module, adam, max_grad_norm)
-    opt.lr = lr
-    return opt
-
-
 def sb3_samples(batch, act):
     """The batch as stable-baselines3 wants it: columns, and its dones are terminations only."""
     types = pytest.importorskip("stable_baselines3.common.type_aliases")
@@ -85,12 +95,9 @@ def sb3_samples(batch, act):
 def sb3_model(name, act_space, **settings):
     sb3 = pytest.importorskip("stable_baselines3")
 
-    class Nowhere(gym.Env):
-        observation_space, action_space = OBS, act_space
-
     policy_kwargs = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
     model = getattr(sb3, name)(
-        "MlpPolicy", Nowhere(), buffer_size=10, policy_kwargs=policy_kwargs, device="cpu", **settings
+        "MlpPolicy", Nowhere(OBS, act_space), buffer_size=10, policy_kwargs=policy_kwargs, device="cpu", **settings
     )
     model.set_logger(sb3.common.logger.Logger(None, []))
     return model
@@ -131,8 +138,7 @@ def test_ddpg_target_equals_rew_plus_γ_next_q_unless_terminated():
 
 def ends_of_all_kinds(act_space):
     """From obs 1 to 2 with reward 10 in four environments: nothing ends, terminated, truncated, both."""
-    space = LINE, act_space
-    replay = ReplayBuffer(8, 4, *space, np.random.default_rng(0))
+    replay = ReplayBuffer(8, envs_like(LINE, act_space, 4), np.random.default_rng(0), torch.device("cpu"))
     terminated, truncated = np.array([[False, True, False, True], [False, False, True, True]])
     act = np.zeros(4, np.int64) if isinstance(act_space, spaces.Discrete) else np.tile(MID.numpy(), (4, 1))
     after = np.where(terminated | truncated, 7, 2)[:, None]  # 7 is where the next episodes begin
@@ -141,7 +147,7 @@ def ends_of_all_kinds(act_space):
         (after, after, 0.0, np.zeros((2, 4), bool)),
     ):
         replay.store(obs, act, np.full(4, rew), next_obs, *ends)
-    batch = replay.sample(200, torch.device("cpu"))
+    batch = replay.sample(200)
     return Transitions(*(tensor[batch.rew == 10] for tensor in batch))
 
 
@@ -150,10 +156,10 @@ def test_truncated_steps_bootstrap_from_what_they_led_to_and_terminated_ones_do_
     stats = Averages()
     if algo == "dqn":
         ac, target, batch = linear_q((0, 0), (0, 1)), linear_q((3, 1), (0, 0)), ends_of_all_kinds(spaces.Discrete(2))
-        dqn.update(ac, target, optimizer("LossQ", ac.q), batch, dqn.Config("-", gamma=0.5), stats)
+        dqn.update(ac, target, Adam("Q", ac.q, 1e-3), batch, dqn.Config("-", gamma=0.5), stats)
     else:
         ac, target, batch = linear_actor_critic(), linear_actor_critic(q=(3, 0, 0, 1)), ends_of_all_kinds(UNEVEN)
-        opts = optimizer("LossPi", ac.pi), optimizer("LossQ", ac.q)
+        opts = Adam("Pi", ac.pi, 1e-3), Adam("Q", ac.q, 1e-3)
         ddpg.update(ac, target, *opts, batch, ddpg.Config("-", gamma=0.5), stats)
     assert 5 < batch.terminated.sum() < len(batch.rew) - 5
     expected = np.where(batch.terminated, 10, 10 + 0.5 * (3 * 2 + 1))
@@ -174,7 +180,7 @@ def test_double_dqn_chooses_by_q_and_values_by_target(double_q, expected):
     zeros = torch.zeros(2)
     batch = Transitions(next_obs, zeros.long(), zeros, next_obs, zeros.bool())
     stats = Averages()
-    dqn.update(q, target, optimizer("LossQ", q.q), batch, dqn.Config("-", gamma=1.0, double_q=double_q), stats)
+    dqn.update(q, target, Adam("Q", q.q, 1e-3), batch, dqn.Config("-", gamma=1.0, double_q=double_q), stats)
     assert stats.kept("target").tolist() == expected
 
 
@@ -215,12 +221,12 @@ def test_losses_refuse_shapes_that_would_broadcast():
 
 @pytest.mark.parametrize(("rew", "max_norm"), [(0.1, 0.75), (100.0, 0.5)])  # some steps are clipped, some are not
 def test_dqn_trains_as_stable_baselines3_does(rew, max_norm):
-    ac = perturbed(QNetwork(OBS, BUTTONS, (16, 16)))
+    ac = perturbed(QNetwork(OBS, BUTTONS, settings_of(16, 16)))
     target = perturbed(ac)
     model = sb3_model("DQN", BUTTONS, gamma=0.97, learning_rate=0.01, max_grad_norm=max_norm)
     copy_parameters(ac.q, model.q_net)
     copy_parameters(target.q, model.q_net_target)
-    opt, config = optimizer("LossQ", ac.q, 0.01, max_grad_norm=max_norm), dqn.Config("-", gamma=0.97, loss="huber")
+    opt, config = Adam("Q", ac.q, 0.01, max_norm), dqn.Config("-", gamma=0.97, loss="huber")
     norms = []
     for _ in range(5):
         batch, stats = random_batch(BUTTONS, rew=rew), Averages()
@@ -228,18 +234,18 @@ def test_dqn_trains_as_stable_baselines3_does(rew, max_norm):
         logged = sb3_step(model, sb3_samples(batch, batch.act[:, None]))
         assert stats.means()["LossQ"] == pytest.approx(logged["train/loss"], rel=1e-4)
         assert_equal_parameters(ac.q, model.q_net, rtol=1e-3, atol=1e-4)
-        norms.append(stats.means()["GradNormQ"])
+        norms.append(opt.norms[-1])
     assert min(norms) < max_norm < max(norms)
 
 
 def test_ddpg_trains_as_stable_baselines3_does():
-    ac = perturbed(MuQNetwork(OBS, UNEVEN, (16, 16)))
+    ac = perturbed(MuQNetwork(OBS, UNEVEN, settings_of(16, 16)))
     target = perturbed(ac)
     model = sb3_model("DDPG", UNEVEN, gamma=0.97, learning_rate=0.01, tau=0.1)
     pairs = (ac.pi, model.actor), (ac.q, model.critic), (target.pi, model.actor_target), (target.q, model.critic_target)
     for ours, theirs in pairs:
         copy_parameters(ours, theirs)
-    pi_opt, q_opt = optimizer("LossPi", ac.pi, 0.01), optimizer("LossQ", ac.q, 0.01)
+    pi_opt, q_opt = Adam("Pi", ac.pi, 0.01), Adam("Q", ac.q, 0.01)
     for _ in range(5):
         batch, stats = random_batch(UNEVEN), Averages()
         ddpg.update(ac, target, pi_opt, q_opt, batch, ddpg.Config("-", gamma=0.97), stats)
@@ -254,20 +260,20 @@ def test_ddpg_trains_as_stable_baselines3_does():
 
 
 def test_dqn_update_moves_q_and_leaves_the_target():
-    ac = perturbed(QNetwork(OBS, BUTTONS, (8,)))
+    ac = perturbed(QNetwork(OBS, BUTTONS, settings_of(8)))
     target = perturbed(ac)
     before = copy.deepcopy((ac, target))
-    dqn.update(ac, target, optimizer("LossQ", ac.q), random_batch(BUTTONS), dqn.Config("-"), Averages())
+    dqn.update(ac, target, Adam("Q", ac.q, 1e-3), random_batch(BUTTONS), dqn.Config("-"), Averages())
     assert_equal_parameters(target, before[1], **EXACTLY)
     assert all((p != q).any() for p, q in zip(ac.parameters(), before[0].parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("pi_lr", "q_lr"), [(0.0, 0.01), (0.01, 0.0)])
 def test_ddpg_update_moves_each_network_by_its_own_loss_and_leaves_the_target(pi_lr, q_lr):
-    ac = perturbed(MuQNetwork(OBS, UNEVEN, (8,)))
+    ac = perturbed(MuQNetwork(OBS, UNEVEN, settings_of(8)))
     target = perturbed(ac)
     before = copy.deepcopy((ac, target))
-    opts = optimizer("LossPi", ac.pi, pi_lr), optimizer("LossQ", ac.q, q_lr)
+    opts = Adam("Pi", ac.pi, pi_lr), Adam("Q", ac.q, q_lr)
     ddpg.update(ac, target, *opts, random_batch(UNEVEN), ddpg.Config("-"), Averages())
     assert_equal_parameters(target, before[1], **EXACTLY)
     for net, old, lr in ((ac.pi, before[0].pi, pi_lr), (ac.q, before[0].q, q_lr)):
@@ -276,12 +282,12 @@ def test_ddpg_update_moves_each_network_by_its_own_loss_and_leaves_the_target(pi
 
 
 def test_the_policy_climbs_the_critic_that_has_just_moved():
-    ac = perturbed(MuQNetwork(OBS, UNEVEN, (8,)))
-    opts = optimizer("LossPi", ac.pi, 0.0), optimizer("LossQ", ac.q, 0.1)
+    ac = perturbed(MuQNetwork(OBS, UNEVEN, settings_of(8)))
+    opts = Adam("Pi", ac.pi, 0.0), Adam("Q", ac.q, 0.1)
     batch, stats = random_batch(UNEVEN), Averages()
-    before = ac.value(batch.obs).mean().item()
+    before = ac.value(batch.obs.numpy()).mean()
     ddpg.update(ac, perturbed(ac), *opts, batch, ddpg.Config("-"), stats)
-    after = ac.value(batch.obs).mean().item()
+    after = ac.value(batch.obs.numpy()).mean()
     assert abs(after - before) > 0.01
     assert stats.means()["LossPi"] == pytest.approx(-after, rel=1e-5)
 
@@ -289,23 +295,25 @@ def test_the_policy_climbs_the_critic_that_has_just_moved():
 @pytest.mark.parametrize("algo", ["dqn", "ddpg"])
 def test_td_columns_compare_all_predictions_before_their_steps_with_their_targets(algo):
     act_space = BUTTONS if algo == "dqn" else UNEVEN
-    ac = perturbed(QNetwork(OBS, BUTTONS, (8,)) if algo == "dqn" else MuQNetwork(OBS, UNEVEN, (8,)))
+    ac = perturbed(QNetwork(OBS, BUTTONS, settings_of(8)) if algo == "dqn" else MuQNetwork(OBS, UNEVEN, settings_of(8)))
     target, stats, q, y = perturbed(ac), Averages(), [], []
-    q_opt, pi_opt = optimizer("LossQ", ac.q, 0.05), optimizer("LossPi", ac.pi, 0.05) if algo == "ddpg" else None
+    q_opt, pi_opt = Adam("Q", ac.q, 0.05), Adam("Pi", ac.pi, 0.05) if algo == "ddpg" else None
     for _ in range(3):
         batch = random_batch(act_space, size=20)
         with torch.no_grad():
             values = ac.q(batch.obs) if algo == "dqn" else ac.q(batch.obs, batch.act)
             q += [v[a].item() for v, a in zip(values, batch.act, strict=True)] if algo == "dqn" else values.tolist()
-        y += (batch.rew + 0.9 * ~batch.terminated * target.value(batch.next_obs)).tolist()
+        y += (batch.rew + 0.9 * ~batch.terminated * torch.as_tensor(target.value(batch.next_obs.numpy()))).tolist()
         if algo == "dqn":
             dqn.update(ac, target, q_opt, batch, dqn.Config("-", gamma=0.9), stats)
         else:
             ddpg.update(ac, target, pi_opt, q_opt, batch, ddpg.Config("-", gamma=0.9), stats)
-    buf = RolloutBuffer(4, 2, OBS, act_space)
-    never, obs = np.zeros(2, bool), np.zeros((2, 3))
-    buf.store(obs, np.zeros(buf.act.shape[1:]), np.zeros(2), obs, never, never, np.zeros(2), 0.0)
-    health, q, y = off_policy_health(ac, buf, obs.astype(np.float32), 0.9, stats), np.array(q), np.array(y)
+    buf = ReplayBuffer(4, envs_like(OBS, act_space, 2), np.random.default_rng(0), torch.device("cpu"))
+    never, obs, epoch = np.zeros(2, bool), np.zeros((2, 3)), Epoch(1, [1], ac, StateScale())
+    buf.store(obs, np.zeros((2, *buf.act.shape[1:])), np.zeros(2), obs, never, never)
+    epoch.note(np.zeros(2, np.float32), 0.0)
+    epoch.stats = stats
+    health, q, y = off_policy_health(epoch, ac, buf, 0.9), np.array(q), np.array(y)
     assert health["TDError"] == pytest.approx(np.abs(y - q).mean(), rel=1e-4)
     assert health["ExplainedVarianceTD"] == pytest.approx(1 - np.var(y - q) / np.var(y), rel=1e-4)
 
@@ -319,13 +327,12 @@ def test_epsilon_is_1_for_start_steps_and_then_on_its_line():
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
-def test_explore_is_ε_greedy_and_returns_q_of_the_action_taken(epsilon):
+def test_explore_is_ε_greedy(epsilon):
     count, n = 20_000, 4
     obs = np.random.default_rng(0).choice([-2, 3], (count, 1))
     q = obs * [1, -1, 0, 2] + [0, 0, -0.5, -10]
-    act, val = dqn.explore(q.astype(np.float32), epsilon, np.random.default_rng(1))
-    assert (act.dtype, val.dtype) == (np.int64, np.float32)
-    np.testing.assert_allclose(val, q[np.arange(count), act])
+    act = dqn.explore(q.astype(np.float32), epsilon, np.random.default_rng(1))
+    assert act.dtype == np.int64
     for s, greedy in ((-2, 1), (3, 0)):
         freq = np.bincount(act[obs[:, 0] == s], minlength=n) / (obs == s).sum()
         expected = np.full(n, epsilon / n)
@@ -348,53 +355,18 @@ def test_noise_keeps_unit_variance_and_its_correlation_from_step_to_step(corr):
     assert z[-1].prod(1).mean() == pytest.approx(0, abs=0.06)
 
 
-def test_policy_change_of_dqn_by_hand():
-    before, ac, target = linear_q((1, 0), (0, 0)), linear_q((1, 1.5), (0, 0)), linear_q((1, 1), (0, -2))
-    obs, act = torch.tensor([[-2.0], [-1], [1], [2]]), torch.tensor([0, 1, 0, 1])
-    change = dqn.policy_change(before, ac, target, obs, act, epsilon=0.2)
-    assert change == pytest.approx(
-        {
-            "GreedyFlips": 0.25,  # at s = -1 only
-            "KL": 0.25 * (0.9 - 0.1) * math.log(9),
-            "TargetGap": (0.5 + 2 + 0.5 + 2) / 4,
-            "UpdateRatioQ": 1.5,
-        }
-    )
+def test_explore_draws_as_many_numbers_whatever_ε():
+    q, after = np.zeros((5, 4), np.float32), []
+    for epsilon in (0.0, 0.5, 1.0):
+        rng = np.random.default_rng(1)
+        dqn.explore(q, epsilon, rng)
+        after.append(rng.random())
+    assert len(set(after)) == 1
 
 
-def test_policy_change_of_ddpg_by_hand():
-    before = linear_actor_critic(pi=((1, 0), (0, math.atanh(0.5))), q=(0, 1, 0, 0))
-    ac = linear_actor_critic(pi=((1, 0), (0, 0)), q=(0, 1, 0, 2))
-    target = linear_actor_critic(q=(0, 0, 3, 2))
-    obs = torch.tensor([[0.0], [1], [9], [-9]])
-    act = MID + WIDTH * torch.tensor([[0, 0], [1, 0], [0, -1], [0.5, 0.5]])
-    change = ddpg.policy_change(before, ac, target, obs, act, act_noise=0.1)
-    assert change == pytest.approx(
-        {
-            "KL": 0.5 * (0.5 / 0.1) ** 2,  # μ of the second dimension has moved by half of its half width
-            "ActionSaturation": 2 / 8,
-            "TargetGap": (0 + 1 + 3 + 1) / 4,
-            "UpdateRatioPi": math.atanh(0.5) / math.hypot(1, math.atanh(0.5)),
-            "UpdateRatioQ": 2.0,
-        },
-        rel=1e-5,
-    )
-    floored = ddpg.policy_change(before, ac, target, obs, act, act_noise=0.0)
-    assert floored["KL"] == pytest.approx(0.5 * (0.5 / 0.01) ** 2, rel=1e-5)
-
-
-@pytest.mark.parametrize("algo", ["dqn", "ddpg"])
-def test_policy_change_compares_policies_behind_their_own_normalisers(algo):
-    obs = torch.linspace(-2, 3, 100)[:, None]
-    ac = linear_q((1, 0), (0, 0)) if algo == "dqn" else linear_actor_critic(pi=((1, 0), (0, 0)))
-    ac.encode.normalize = True
-    before = copy.deepcopy(ac)
-    ac.encode.update(obs.numpy())
-    old, new = obs.numpy(), (obs.numpy() - 0.5) / obs.numpy().std()
-    if algo == "dqn":
-        change = dqn.policy_change(before, ac, ac, obs, torch.zeros(100, dtype=torch.int64), 0.1)
-        assert change["GreedyFlips"] == pytest.approx(((old > 0) != (new > 0)).mean()) == pytest.approx(0.1)
-    else:
-        change = ddpg.policy_change(before, ac, ac, obs, torch.zeros(100, 2), 0.1)
-        expected = (0.5 * ((np.tanh(old) - np.tanh(new)) / 0.1) ** 2).mean()
-        assert change["KL"] == pytest.approx(expected, rel=1e-4)
+def test_value_of_takes_the_value_of_each_action():
+    q = torch.tensor([[1.0, 2, 3], [4, 5, 6]], requires_grad=True)
+    val = dqn.value_of(q, torch.tensor([2, 0]))
+    assert val.tolist() == [3, 4]
+    val.sum().backward()
+    assert q.grad.tolist() == [[0, 0, 1], [1, 0, 0]]
