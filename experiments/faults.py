@@ -325,7 +325,8 @@ def links(folder: Path) -> Result:
     lost = differing = tracebacks = refused = 0
     whole, _ = whole_run("ppo", new_folder(folder, "whole"))
     run = interrupted_run("ppo", whole, folder)
-    files = list(itertools.product(("progress.txt", "lock"), (os.symlink, os.link)))
+    kinds: list[Callable[[Path, Path], None]] = [os.symlink, os.link]
+    files = list(itertools.product(("progress.txt", "lock"), kinds))
     for name, link in files:
         place = new_folder(folder, "link")
         copy, outside = place / run.name, place / "outside"
