@@ -143,7 +143,7 @@ def test_an_observation_of_another_shape_is_one_sentence(shape: tuple[int, ...],
 
 @pytest.mark.parametrize("obs", [6, 1, [2, 6], 2.5, "2", None, {"obs": 2}])
 def test_a_number_that_is_no_observation_is_one_sentence(obs: Any, trained: Any) -> None:
-    with pytest.raises(UserError, match="^that is no observation of this policy's environment, nor a batch") as error:
+    with pytest.raises(UserError, match=r"^that is no observation of this policy's environment, nor a batch") as error:
         rlsuite.load(trained(ppo, "counted"))(obs)
     assert "\n" not in str(error.value)
 
