@@ -1,0 +1,85 @@
+"""The experiments, as far as they can be tried in a second: what they train takes hours."""
+
+import csv
+import importlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import one of the scripts."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def speed(experiment: Callable[[str], Any]) -> Any:
+    return experiment("speed")
+
+
+def test_each_row_of_the_speed_table_has_settings_that_its_algorithm_takes(speed: Any) -> None:
+    for row in speed.ROWS:
+        config = importlib.import_module(f"rlsuite.algos.{row.algo}").Config
+        config(env=row.env, total_steps=row.steps, **row.ours)
+
+
+def test_two_checkouts_are_compared_by_the_ratio_within_a_round(speed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine becomes ten times as fast in the second round: the medians of either side say nothing then."""
+    calls: list[Path] = []
+
+    def run_checkout(checkout: Path, row: Any) -> float:
+        calls.append(checkout)
+        machine = 10 if len(calls) > 2 else 1
+        return machine * (3.0 if checkout == speed.ROOT else 2.0)
+
+    monkeypatch.setattr(speed, "run_checkout", run_checkout)
+    other = Path("/other")
+    (line,) = speed.compare(speed.ROWS[:1], other, rounds=2)
+    assert line["this / other"] == "1.50"
+    assert calls == [speed.ROOT, other, other, speed.ROOT]
+
+
+def test_results_of_all_seeds_replace_a_row_in_the_table_and_in_the_readme(
+    tmp_path: Path, python: Any, experiment: Callable[[str], Any]
+) -> None:
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data").mkdir()
+    shutil.copy(ROOT / "data" / "results.csv", tmp_path / "data")
+    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+
+    def run(algo: str, seed: int) -> None:
+        command = f"python -m rlsuite.run {algo} --env CartPole-v1 --seed {seed} --test-episodes 100 --quiet"
+        folder = tmp_path / "data" / f"{algo}_CartPole-v1" / f"2000-01-01_00-00-00_s{seed}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"command": command, "total_steps": 12345}))
+        (folder / "result.json").write_text(json.dumps({"AverageEpRet": 100.0 + seed}))
+
+    def table() -> list[dict[str, str]]:
+        with (tmp_path / "data" / "results.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    before = table()
+    (first, _, seeds), (second, _, seeds_of_second), *_ = experiment("results").TASKS
+    for seed in range(seeds):
+        run(first, seed)
+    for seed in range(seeds_of_second - 1):  # one is missing
+        run(second, seed)
+    result = python(tmp_path, "experiments/results.py", "--table")
+    assert result.returncode == 0, result.stderr
+    after = table()
+    mean, returns = 100 + (seeds - 1) / 2, [100.0 + seed for seed in range(seeds)]
+    expected = [first, "CartPole-v1", "12,345", f"{mean:.1f}", "100.0", " ".join(map(str, returns))]
+    assert list(after[0].values())[:6] == expected
+    assert after[1:] == before[1:]
+    rows = [f"| {' | '.join(line.values())} |" for line in after]
+    head = [f"| {' | '.join(after[0])} |", f"| {' | '.join('---' for _ in after[0])} |"]
+    lines = ["before", "<!-- results -->", *head, *rows, "<!-- end of results -->", "after"]
+    assert (tmp_path / "README.md").read_text().splitlines() == lines
