@@ -69,7 +69,7 @@ class Averages:
         for name, tensor in tensors.items():
             # Copied to one place: a small tensor left between the large ones of each step would keep freed memory from
             # being used again, hundreds of kilobytes each time.
-            self.arrays.setdefault(name, array("f")).frombytes(tensor.detach().cpu().float().numpy().tobytes())
+            self.arrays.setdefault(name, array("f")).frombytes(tensor.float().numpy(force=True).tobytes())
 
     def kept(self, name: str) -> FloatArray:
         """All values kept under a name, on all ranks, in one array."""

@@ -208,7 +208,7 @@ class ReplayBuffer:
         i = (self.pos - age) % self.slots
         obs, act, rew, terminated = (ring.take(i, 0) for ring in (self.obs, self.act, self.rew, self.terminated))
         arrays = (obs, act, rew, self._next_obs(i), terminated)
-        return Transitions(*(torch.as_tensor(a, device=self.device) for a in arrays))
+        return Transitions(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
     def newest(self, length: int) -> Steps:
         """The last `length` steps T of all environments, or all that are held if they are fewer.
