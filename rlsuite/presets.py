@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "vpg": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
     "dqn": {
         # Many gradient steps at once, between which the policy that collects does not move, towards a target that
-        # follows closely. With a few steps at a time, one seed in eight ended far below 500.
+        # follows closely. With two steps at a time, one of seven seeds ended at 194.
         "CartPole-v1": {
             "total_steps": 50_000,
             "update_every": 256,
