@@ -108,7 +108,7 @@ MUTANTS = [
            "(loss_pi - bonus + loss_v)", "(loss_pi - bonus)", SAME_UPDATE),
     Mutant("a2c: the critic's gradient flows into its targets", "common/buffer.py",
            "flat_adv + val.detach()", "flat_adv + val",
-           "common/test_buffer.py::test_a_batch_is_the_rollout_time_by_time_and_ret_is_adv_plus_val"),
+           "common/test_buffer.py::test_with_its_graph_a_batch_carries_gradients_in_val_and_pi_and_none_in_its_targets"),
     Mutant("a2c: advantages are standardised", "algos/a2c.py",
            "adv = batch.adv ", "adv = (batch.adv - batch.adv.mean()) / batch.adv.std() ", SAME_UPDATE),
     Mutant("a2c: the loss of the critic is a sum", "algos/a2c.py",

@@ -319,6 +319,16 @@ def test_gradients_flow_through_an_evaluated_rollout_as_through_its_networks_and
             assert a.abs().sum() > 0
 
 
+def test_with_its_graph_a_batch_carries_gradients_in_val_and_pi_and_none_in_its_targets():
+    ac, buf = make(spaces.Discrete(2))
+    fill(buf)
+    x, val, next_val, pi = evaluate_rollout(ac, buf)
+    batch = buf.batch(x, next_val, val, pi)
+    assert batch.val.requires_grad
+    assert batch.pi.logits.requires_grad
+    assert not any(part.requires_grad for part in (batch.x, batch.adv, batch.ret))
+
+
 def test_bytes_stay_bytes_until_they_reach_the_network():
     _, buf, x, *_ = evaluated(spaces.Discrete(2), IMAGES)
     assert buf.obs.dtype == buf.next_obs.dtype == np.uint8
