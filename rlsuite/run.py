@@ -198,6 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if in_main_thread:
             signal.signal(signal.SIGTERM, before)
     if code:
+        if code > 128 and mpi.rank > 0:
+            time.sleep(5)  # a signal reaches all ranks, and rank 0, which says how to go on, ends them all
         mpi.abort(code)
     return code
 

@@ -198,7 +198,8 @@ def test_a_signal_ends_all_ranks_with_a_command_that_goes_on(number: int, tmp_pa
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 128 + number
     (run,) = find_runs([tmp_path])
-    assert f"python -m rlsuite.run --resume {run} --cpus 2" in err
+    if number == signal.SIGTERM:  # Ctrl-C also ends MPI's own processes, which may not pass on what a rank says
+        assert f"python -m rlsuite.run --resume {run} --cpus 2" in err
     assert "Traceback" not in err
     kept = [{path.name[:12] for path in (run / "checkpoint").glob(f"epoch_*_rank_{rank}.*")} for rank in range(2)]
     rows = len(read_progress(run)["Epoch"])  # the last of which may lack its checkpoint
