@@ -114,8 +114,8 @@ def wait_for_all(seconds: float) -> None:
 def abort(code: int) -> None:
     """End all processes at once: the others wait for this one, which will not answer any more."""
     if _comm:
-        if rank > 0:
-            time.sleep(1)  # rank 0 may be about to say why
+        # What was printed must get through mpiexec first, and rank 0 may be about to say why.
+        time.sleep(0.5 if rank == 0 else 1.5)
         _comm.Abort(code)
 
 
