@@ -45,6 +45,7 @@ TAKEN = f"{LOOPS}::test_what_is_stored_and_valued_is_what_the_environments_gave_
 SAME_UPDATE = f"{UPDATES}::test_update_equals_that_in_plain_torch"
 SAME_DQN, SAME_DDPG = (f"{UPDATES}::test_{algo}_update_equals_that_in_plain_torch" for algo in ("dqn", "ddpg"))
 SAME_ON_RANKS = "test_mpi.py::test_whole_updates_are_those_of_one_rank_with_all_the_data[2]"
+POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
@@ -394,7 +395,7 @@ MUTANTS = [
            '"KL": exact_kl(', '"Entropy": float(ac.pi(ac.encode(epoch.obs)).entropy().mean()), "KL": exact_kl(',
            "common/test_health.py::test_entropy_is_that_of_the_policies_that_acted_at_each_rollout"),
     Mutant("Entropy of this rank alone", "common/health.py",
-           "mpi.mean(epoch.entropy())", "epoch.entropy()", SAME_ON_RANKS),
+           "mpi.mean(epoch.entropy())", "epoch.entropy()", POOLED),
     Mutant("ExplainedVariance where nothing is left to explain", "common/diagnostics.py",
            "if var < 1e-8 or var**0.5 < 0.01 * np.abs(ret).mean():", "if var == 0:",
            "common/test_diagnostics.py::test_explained_variance_is_nan_where_there_is_nothing_to_explain"),
@@ -436,8 +437,7 @@ MUTANTS = [
            "self.seed_of(n, int(self.ep_index[n]))", "self.seed_of(0, int(self.ep_index[n]))",
            "envs/test_stepping.py::test_every_episode_is_reset_with_its_own_seed"),
     Mutant("all ranks play the same episodes", "envs/stepping.py",
-           "partial(episode_seed, seed, rank)", "partial(episode_seed, seed, 0)",
-           "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"),
+           "partial(episode_seed, seed, rank)", "partial(episode_seed, seed, 0)", POOLED),
     Mutant("an environment plays the same episode for ever", "envs/stepping.py",
            "self.ep_index[n] += 1", "self.ep_index[n] += 0",
            "envs/test_stepping.py::test_every_episode_is_reset_with_its_own_seed"),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rlsuite import mpi
 from rlsuite.common import replay, training
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.health import Averages
+from rlsuite.common.health import Averages, Epoch, StateScale, common_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.replay import ReplayBuffer, Transitions
 from rlsuite.envs.evaluation import test_episodes
@@ -175,6 +175,11 @@ def pooled(folder: str) -> None:
     obs = np.zeros((1, 1), np.float32)
     buf.store(obs, np.zeros(1), np.zeros(1), obs, np.zeros(1, bool), np.zeros(1, bool))
     assert len(buf.sample(17).rew) == 9
+
+    epoch = Epoch(1, [1], torch.nn.Identity(), StateScale())
+    epoch.note(np.zeros(1, np.float32), entropy=mpi.rank)
+    epoch.keep_steps(buf.newest(1), np.zeros((1, 1), np.float32))
+    assert common_health(epoch, envs.obs_space, envs.act_space, gamma=0.9)["Entropy"] == 0.5
 
     spaces_of = envs.obs_space, envs.act_space
     wanted = replay.check_memory(10**6, 1, *spaces_of)
