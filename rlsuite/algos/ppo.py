@@ -175,11 +175,12 @@ def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Con
     logp_old = batch.pi.log_prob(batch.act)
     for i in range(config.train_iters):
         for k, j in enumerate(minibatches(batch, config.minibatch_size)):
-            pi = ac.pi(batch.x[j])
+            x = batch.x[j]
+            pi = ac.pi(x)
             logp = pi.log_prob(batch.act[j])
             loss_pi, info = policy_loss(logp, logp_old[j], adv[j], config.clip_ratio)
             bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
-            loss_v = value_loss(ac.v(batch.x[j]), batch.ret[j])
+            loss_v = value_loss(ac.v(x), batch.ret[j])
             (loss_pi - bonus + loss_v).backward()  # the networks share nothing: each gets the gradient of its own loss
             pi_opt.step()
             v_opt.step()
