@@ -257,8 +257,7 @@ def train(
 
                 if envs.total_steps >= config.update_after:
                     for _ in range(config.gradient_steps * envs.passed(config.update_every)):
-                        batch = buf.sample(config.batch_size)
-                        update(ac, target, pi_opt, q_opt, batch, config, epoch.stats)
+                        update(ac, target, pi_opt, q_opt, buf.sample(config.batch_size), config, epoch.stats)
                         target_pi.lerp_(pi_opt.flat, 1 - config.polyak)
                         target_q.lerp_(q_opt.flat, 1 - config.polyak)
 

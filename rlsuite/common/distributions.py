@@ -1,4 +1,4 @@
-"""The two action distributions, as plain tuples of tensors: torch.distributions would cost more than the networks.
+"""The action distributions, as plain tuples of tensors: torch.distributions would cost more than the networks.
 
 shape letters: B samples, d action dimensions, n discrete actions
 """
@@ -70,6 +70,58 @@ class Gaussian(NamedTuple):
 
     def kl(self, other: "Gaussian") -> Tensor:
         """KL(self ‖ other) (B,), nats."""
+        return diagnostics.gaussian_kl(self.mu, self.log_std, other.mu, other.log_std)
+
+
+class SquashedGaussian(NamedTuple):
+    """A diagonal Gaussian whose samples u are squashed into finite bounds: a = mid + width tanh(u).
+
+    Log-densities are of actions in half widths of the bounds, tanh(u), so that they do not depend on the units.
+    """
+
+    mu: Tensor
+    """mean of u (B, d) float32"""
+    log_std: Tensor
+    """ln σ of u (B, d) float32"""
+    mid: Tensor
+    """centre of the bounds (d,)"""
+    width: Tensor
+    """their half widths (d,)"""
+
+    def rsample(self) -> tuple[Tensor, Tensor]:
+        """Actions (B, d) in environment units, and their log-densities (B,), nats; gradients flow through both.
+
+            ln π(a|s) = Σᵢ [ ln N(uᵢ; μᵢ, σᵢ²) - ln(1 - tanh²(uᵢ)) ]
+
+        Source: Haarnoja et al. 2018, "Soft Actor-Critic", appendix C, eq. 21.
+        """
+        noise = torch.randn_like(self.mu)
+        u = self.mu + self.log_std.exp() * noise
+        return self.mid + self.width * u.tanh(), self._log_density(noise, u)
+
+    def log_prob(self, act: Tensor) -> Tensor:
+        """Log-densities (B,), nats, for act (B, d) within the bounds; at a bound, of what is just within."""
+        assert act.shape == self.mu.shape, (act.shape, self.mu.shape)
+        u = ((act - self.mid) / self.width).clamp(-1 + 6e-8, 1 - 6e-8).atanh()
+        return self._log_density((u - self.mu) * (-self.log_std).exp(), u)
+
+    def _log_density(self, z: Tensor, u: Tensor) -> Tensor:
+        """Log-densities (B,) of samples u = μ + σ z (B, d)."""
+        # ln(1 - tanh²(u)) without the difference, of which nothing is left where tanh(u) rounds to 1.
+        log_slope = 2 * (math.log(2) - u - nn.functional.softplus(-2 * u))
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi) - log_slope).sum(-1)
+
+    def sample(self) -> NDArray[np.float32]:
+        """Actions (B, d) float32 within the bounds, environment units."""
+        u = torch.randn_like(self.mu).mul_(self.log_std.exp()).add_(self.mu)
+        return (self.mid + self.width * u.tanh()).numpy(force=True)
+
+    def mode(self) -> NDArray[np.float32]:
+        """The actions that the means are squashed into (B, d): the medians of the distribution, not its modes."""
+        return (self.mid + self.width * self.mu.tanh()).numpy(force=True)
+
+    def kl(self, other: "SquashedGaussian") -> Tensor:
+        """KL(self ‖ other) (B,), nats: that of the Gaussians, because the squashing is the same one-to-one mapping."""
         return diagnostics.gaussian_kl(self.mu, self.log_std, other.mu, other.log_std)
 
 

@@ -29,6 +29,7 @@ from rlsuite.common.distributions import Distribution, Gaussian
 from rlsuite.common.normalize import merge_moments
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.replay import ReplayBuffer, Steps
+from rlsuite.common.soft_actor_critic import SoftActorCritic
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
@@ -137,21 +138,30 @@ class Epoch:
         self._kept: dict[str, list[Array]] = {}
         self._pis: list[Distribution] = []
         self._vals: list[FloatArray] = []
+        self._bonuses: list[FloatArray] = []
         self._entropies: list[float] = []
 
     def keep(self, buf: RolloutBuffer, val: Tensor, next_val: FloatArray, adv: FloatArray, pi: Distribution) -> None:
         """Keep a rollout and what was made of it, see `evaluate_rollout`, for the columns of this epoch."""
         self._pis.append(type(pi)(*(part.detach() for part in pi)))
-        self._append(buf, val=buf.rows(val), next_val=next_val, adv=adv)
+        self._append(buf, val=buf.rows(val), bonus=np.zeros_like(adv), next_val=next_val, adv=adv)
 
-    def note(self, val: FloatArray, entropy: float) -> None:
-        """Keep Q(s, a) (N,) at collection and the behaviour policy's entropy, nats, of one off-policy step."""
+    def note(self, val: FloatArray, entropy: float, bonus: FloatArray | float = 0.0) -> None:
+        """Keep what one off-policy step knows.
+
+        Args:
+            val: Q(s, a) (N,) at collection.
+            entropy: the behaviour policy's, nats.
+            bonus: -α ln π(a|s) (N,), what the policy's randomness earns in this step beside the reward, if anything.
+        """
         self._vals.append(val)
+        self._bonuses.append(np.full(val.shape, bonus, np.float32))
         self._entropies.append(entropy)
 
     def keep_steps(self, steps: Steps, next_val: FloatArray) -> None:
         """Keep what a replay buffer still holds of this epoch; of older steps only the entropy stays."""
-        self._append(steps, val=np.stack(self._vals[-len(steps.rew) :]), next_val=next_val)
+        val, bonus = (np.stack(noted[-len(steps.rew) :]) for noted in (self._vals, self._bonuses))
+        self._append(steps, val=val, bonus=bonus, next_val=next_val)
 
     def entropy(self) -> float:
         """Mean entropy of the behaviour policy over the epoch's steps, of this rank, nats."""
@@ -229,9 +239,10 @@ def common_health(
     Returns:
         Column name to value.
     """
-    names = ("val", "rew", "next_val", "terminated", "truncated")
-    val, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
-    ret = discounted_returns(rew, next_val, terminated, truncated, gamma)
+    names = ("val", "bonus", "rew", "next_val", "terminated", "truncated")
+    val, bonus, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
+    # Q(s, a) holds the bonuses of all later steps, but not that of its own, which was earned before a was taken.
+    ret = discounted_returns(rew + bonus, next_val, terminated, truncated, gamma) - bonus
     return {
         "Entropy": mpi.mean(epoch.entropy()),
         "ActionEntropy": _action_entropy(epoch.column("act"), act_space),
@@ -292,7 +303,9 @@ def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, f
     return health
 
 
-def off_policy_health(epoch: Epoch, ac: QNetwork | MuQNetwork, buf: ReplayBuffer, gamma: float) -> dict[str, float]:
+def off_policy_health(
+    epoch: Epoch, ac: QNetwork | MuQNetwork | SoftActorCritic, buf: ReplayBuffer, gamma: float
+) -> dict[str, float]:
     """The columns that every off-policy algorithm shares.
 
     Args:
@@ -360,6 +373,32 @@ def noise_health(epoch: Epoch, ac: MuQNetwork, target: MuQNetwork, act_noise: fl
         "KL": mpi.mean(float(noise_kl(mu_before, mu, max(act_noise, 0.01) * width).mean())),
         "ActionSaturation": mpi.mean(float(((mu - mid).abs() > 0.99 * width).float().mean())),
         "TargetGap": mpi.mean(float(gap)),
+    }
+
+
+@torch.no_grad()
+def squashed_health(epoch: Epoch, ac: SoftActorCritic, target: nn.Module) -> dict[str, float]:
+    """How far an epoch has moved a squashed Gaussian policy, on up to 2,048 of its states.
+
+    Args:
+        epoch: with its steps kept.
+        ac: the networks now.
+        target: the target critics now.
+
+    Returns:
+        `KL` (nats, exact), `LogStd`, the mean ln σ before the squashing, `ActionSaturation`, the share of |tanh(μ)|
+        beyond 0.99, and `TargetGap`, mean |Q - Q_target| of the actions taken.
+    """
+    act = epoch.column("act")
+    obs, act = (spread(a, mpi.share(MAX_STATES)) for a in (epoch.obs, act.reshape(-1, act.shape[-1])))
+    x = ac.encode(obs)
+    taken = torch.as_tensor(act, device=x.device)
+    pi = ac.pi(x)
+    return {
+        "KL": exact_kl(epoch.before.pi(epoch.before.encode(obs)), ac.pi, x),
+        "LogStd": mpi.mean(float(pi.log_std.mean())),
+        "ActionSaturation": mpi.mean(float((pi.mu.tanh().abs() > 0.99).float().mean())),
+        "TargetGap": mpi.mean(float((ac.q(x, taken) - target(x, taken)).abs().mean())),
     }
 
 

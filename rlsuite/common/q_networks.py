@@ -95,6 +95,34 @@ class QNetwork(nn.Module):
         return val
 
 
+def bounds_of(act_space: spaces.Box) -> tuple[Tensor, Tensor]:
+    """Centre and half width (d,) float32 of each dimension's bounds."""
+    low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
+    high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
+    return ((low + high) / 2).float(), ((high - low) / 2).float()
+
+
+def finite_box(act_space: spaces.Space[Any]) -> spaces.Box:
+    """The space of actions, if it is a Box of floats with finite bounds.
+
+    Raises:
+        UserError: it is not; names the algorithms that fit.
+    """
+    if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
+        fitting = "dqn, ppo, a2c or vpg" if isinstance(act_space, spaces.Discrete) else "gymnasium.ActionWrapper"
+        raise UserError(
+            f"this algorithm needs continuous actions, and this environment's are {act_space}; use {fitting}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        span = act_space.high.astype(np.float32) - act_space.low.astype(np.float32)
+    if not (np.isfinite(span) & (span > 0)).all():
+        raise UserError(
+            "this algorithm needs finite bounds low < high for every action, and this environment's are "
+            f"{act_space}; give it bounds with gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg"
+        )
+    return act_space
+
+
 class DeterministicPolicy(MLP):
     """μ(s) = mid + width · tanh(outputs(s)): features (B, F) -> actions (B, d) within their bounds.
 
@@ -107,10 +135,9 @@ class DeterministicPolicy(MLP):
     def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
         """The small last layer starts in the middle of the bounds, where tanh is steep."""
         super().__init__([features, *hidden_sizes, math.prod(act_space.shape)], activation, out_gain=0.01)
-        low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
-        high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
-        self.register_buffer("mid", ((low + high) / 2).float())
-        self.register_buffer("width", ((high - low) / 2).float())
+        mid, width = bounds_of(act_space)
+        self.register_buffer("mid", mid)
+        self.register_buffer("width", width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Actions (B, d) at features x (B, F)."""
@@ -133,10 +160,9 @@ class ContinuousQ(MLP):
     def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
         """The network sees actions in half widths of their bounds, so that their units do not matter."""
         super().__init__([features + math.prod(act_space.shape), *hidden_sizes, 1], activation)
-        low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
-        high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
-        self.register_buffer("mid", ((low + high) / 2).float())
-        self.register_buffer("scale", (2 / (high - low)).float())
+        mid, width = bounds_of(act_space)
+        self.register_buffer("mid", mid)
+        self.register_buffer("scale", 1 / width)
 
     def forward(self, x: Tensor, act: Tensor) -> Tensor:
         """Values (B,) at features x (B, F) and actions act (B, d)."""
@@ -167,20 +193,11 @@ class MuQNetwork(nn.Module):
             UserError: actions that are not a Box of floats with finite bounds.
         """
         super().__init__()
-        if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
-            fitting = "dqn, ppo, a2c or vpg" if isinstance(act_space, spaces.Discrete) else "gymnasium.ActionWrapper"
-            raise UserError(f"ddpg needs continuous actions, and this environment's are {act_space}; use {fitting}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            span = act_space.high.astype(np.float32) - act_space.low.astype(np.float32)
-        if not (np.isfinite(span) & (span > 0)).all():
-            raise UserError(
-                f"ddpg needs finite bounds low < high for every action, and this environment's are {act_space}; "
-                "give it bounds with gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg"
-            )
+        box = finite_box(act_space)
         self.obs_space, self.act_space = obs_space, act_space
         self.encode = ObsEncoder(obs_space, config.normalize_obs)
-        self.pi = DeterministicPolicy(self.encode.features, act_space, config.hidden_sizes, config.activation)
-        self.q = ContinuousQ(self.encode.features, act_space, config.hidden_sizes, config.activation)
+        self.pi = DeterministicPolicy(self.encode.features, box, config.hidden_sizes, config.activation)
+        self.q: nn.Module = ContinuousQ(self.encode.features, box, config.hidden_sizes, config.activation)
 
     @torch.inference_mode()
     def mode(self, obs: Array) -> Array:
@@ -200,4 +217,45 @@ class MuQNetwork(nn.Module):
         """Q(s, a) (B,) float32 for observations (B, *obs_shape) and actions act (B, d) float32."""
         x = self.encode(obs)
         q: Tensor = self.q(x, torch.as_tensor(act, device=x.device))
+        return q.cpu().numpy()
+
+
+class TwinQ(nn.Module):
+    """Two critics with nothing in common but their inputs: features (B, F) and actions (B, d) -> values (2, B)."""
+
+    def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
+        """They start from different weights, and so err in different places."""
+        super().__init__()
+        self.q1 = ContinuousQ(features, act_space, hidden_sizes, activation)
+        self.q2 = ContinuousQ(features, act_space, hidden_sizes, activation)
+
+    def forward(self, x: Tensor, act: Tensor) -> Tensor:
+        """Values (2, B) at features x (B, F) and actions act (B, d)."""
+        return torch.stack([self.q1(x, act), self.q2(x, act)])
+
+
+class MuTwinQNetwork(MuQNetwork):
+    """As `MuQNetwork`, but `q` returns the values (2, B) of two critics, of which `action_value` is the smaller one."""
+
+    value_label = "min Q(s, μ(s))"
+    q: TwinQ
+
+    def __init__(self, obs_space: spaces.Space[Any], act_space: spaces.Space[Any], config: Any) -> None:
+        """As `MuQNetwork`; raises the same."""
+        super().__init__(obs_space, act_space, config)
+        box = finite_box(act_space)
+        self.q = TwinQ(self.encode.features, box, config.hidden_sizes, config.activation)
+
+    @torch.inference_mode()
+    def value(self, obs: Array) -> Array:
+        """The smaller of both critics' values of the policy (B,) float32, for observations (B, *obs_shape)."""
+        x = self.encode(obs)
+        q: Tensor = self.q(x, self.pi(x)).amin(0)
+        return q.cpu().numpy()
+
+    @torch.inference_mode()
+    def action_value(self, obs: Array, act: Array) -> Array:
+        """The smaller Q(s, a) (B,) float32 for observations (B, *obs_shape) and actions act (B, d) float32."""
+        x = self.encode(obs)
+        q: Tensor = self.q(x, torch.as_tensor(act, device=x.device)).amin(0)
         return q.cpu().numpy()
