@@ -18,12 +18,13 @@ torch.set_num_threads(1)  # several processes test at once, and the threads of o
 
 SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
 ON_POLICY = ["vpg", "a2c", "ppo"]
-OFF_POLICY = ["dqn", "ddpg"]
+CONTINUOUS = ["ddpg", "td3", "sac"]
+OFF_POLICY = ["dqn", *CONTINUOUS]
 ALGORITHMS = ON_POLICY + OFF_POLICY
 ENVS = {
     **dict.fromkeys(ON_POLICY, ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1")),
     "dqn": ("CartPole-v1", "FrozenLake-v1"),
-    "ddpg": ("Pendulum-v1",),
+    **dict.fromkeys(CONTINUOUS, ("Pendulum-v1",)),
 }
 """Environments of every kind of space that the algorithm can act in; the first one is where it trains by default."""
 PAIRS = [(algo, env) for algo in ALGORITHMS for env in ENVS[algo]]
@@ -35,6 +36,8 @@ PER_ALGORITHM = {
     "ppo": {"rollout_len": 64, "minibatch_size": 32, "train_iters": 2},
     "dqn": {**REPLAY, "target_every": 100},
     "ddpg": REPLAY,
+    "td3": REPLAY,
+    "sac": {**REPLAY, "alpha": 0.5},
 }
 
 

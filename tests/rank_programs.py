@@ -107,6 +107,8 @@ UPDATES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
     "ppo-box": (BOX, {**ON_POLICY, **PPO}),
     "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1}),
     "ddpg": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
+    "td3": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
+    "sac": (BOX, {**OFF_POLICY, "pi_lr": 0.03, "q_lr": 0.01, "alpha": 0.5, "alpha_lr": 0.02}),
 }
 
 
@@ -125,13 +127,14 @@ def updates(folder: str) -> None:
 
         shape = {"num_envs": mine, "total_steps": ENVIRONMENTS * STEPS, "steps_per_epoch": ENVIRONMENTS * STEPS}
         config = module.Config("scripted", hidden_sizes=(8,), **shape, **settings)
-        network = {"dqn": {}, "ddpg": {}}.get(algo, {"actor_critic": Decided})
+        network = {"actor_critic": Decided} if "rollout_len" in settings else {}
         with (
             patch.object(torch, "randperm", lambda n, **_: torch.arange(n)),  # in the order of time
             patch.object(training, "RANDOM_STEPS", 10 * mine),
             patch.object(ReplayBuffer, "sample", sample),
             patch.object(module, "explore", explore, create=True),  # of DQN
-            patch.object(module, "next_noise", lambda z, *_: 0 * z, create=True),  # of DDPG
+            patch.object(module, "next_noise", lambda z, *_: 0 * z, create=True),  # of DDPG and TD3
+            patch.object(torch, "randn_like", torch.zeros_like),  # of TD3 and SAC
         ):
             ac = module.train(config, env_fn, logger=Logger(name, folder, quiet=True), **network)
         tests = sum(env.ended for env in made if env.is_test)

@@ -19,7 +19,7 @@ import rlsuite.run
 from rlsuite.errors import UserError
 from rlsuite.loading import load
 from rlsuite.rundir.runs import find_runs, read_progress
-from tests.conftest import ALGORITHMS, OFF_POLICY
+from tests.conftest import ALGORITHMS, CONTINUOUS, OFF_POLICY
 
 SPACES = {
     "Tuple": spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]),
@@ -78,7 +78,7 @@ gym.register("rlsuite-tests/Faulty-v0", Faulty)
 
 def faulty(algo: str, **kwargs: Any) -> dict[str, str]:
     """Settings of the environment above, with actions that fit the algorithm."""
-    fitting = {"act": "Box"} if algo == "ddpg" else {}
+    fitting = {"act": "Box"} if algo in CONTINUOUS else {}
     return {"env": "rlsuite-tests/Faulty-v0", "env_kwargs": json.dumps(fitting | kwargs)}
 
 
@@ -182,7 +182,10 @@ def test_an_unsupported_action_space(algo: str, space: str, refuse: Refuse, comm
     ("algo", "env", "expected", "others"),
     [
         ("dqn", "Pendulum-v1", "dqn needs Discrete actions, .* Box(-2.0, 2.0, (1,), float32)", "ppo a2c vpg ddpg"),
-        ("ddpg", "CartPole-v1", "ddpg needs continuous actions, .* Discrete(2)", "dqn ppo a2c vpg"),
+        *(
+            (algo, "CartPole-v1", "this algorithm needs continuous actions, .* Discrete(2)", "dqn ppo a2c vpg")
+            for algo in CONTINUOUS
+        ),
     ],
 )
 def test_actions_of_the_other_kind(
@@ -193,9 +196,12 @@ def test_actions_of_the_other_kind(
     assert set(others.split()) <= set(re.findall(r"\w+", advice))
 
 
+@pytest.mark.parametrize("algo", CONTINUOUS)
 @pytest.mark.parametrize("space", ["Unbounded", "Empty"])
-def test_ddpg_needs_a_finite_range_for_every_action(space: str, refuse: Refuse, command: Any) -> None:
-    message = refuse(rlsuite.run, command("ddpg", **faulty("ddpg", act=space)))
+def test_continuous_q_learning_needs_a_finite_range_for_every_action(
+    space: str, algo: str, refuse: Refuse, command: Any
+) -> None:
+    message = refuse(rlsuite.run, command(algo, **faulty(algo, act=space)))
     assert f"finite bounds low < high for every action, and this environment's are {ACTIONS[space]}" in message
     assert re.search(r"gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg", message)
 
@@ -322,11 +328,24 @@ DDPG_REFUSES = [
     ("--noise-schedule cosine", "'cosine'.*--noise-schedule.*constant.*linear"),
     ("--target-every 5", "unknown flag --target-every"),
 ]
+TD3_REFUSES = [
+    ("--policy-delay 0", "--policy-delay is 0, but must be from 1 to 10"),
+    ("--target-noise -0.1", "--target-noise is -0.1, but must be 0 or more"),
+    ("--noise-clip -1", "--noise-clip is -1.0, but must be 0 or more"),
+]
+SAC_REFUSES = [
+    ("--alpha 0", "--alpha is 0.0, but must be above 0"),
+    ("--alpha-lr -1", "--alpha-lr is -1.0, but must be 0 or more"),
+    ("--target-entropy nan", "--target-entropy is nan, but must be a finite number"),
+    ("--act-noise 0.1", "unknown flag --act-noise"),
+]
 REFUSALS = [
     *(("ppo", *case) for case in PPO_REFUSES),
     *((algo, *case) for algo in OFF_POLICY for case in OFF_POLICY_REFUSES),
     *(("dqn", *case) for case in DQN_REFUSES),
-    *(("ddpg", *case) for case in DDPG_REFUSES),
+    *((algo, *case) for algo in ("ddpg", "td3") for case in DDPG_REFUSES),
+    *(("td3", *case) for case in TD3_REFUSES),
+    *(("sac", *case) for case in SAC_REFUSES),
 ]
 
 

@@ -261,7 +261,7 @@ LOADS: list[Callable[[Path], Any]] = [rlsuite.load, lambda run: load_snapshots(r
         ({"algo": ["ppo"]}, "names no algorithm of rlsuite"),
         ({"algo": "__init__"}, "names no algorithm of rlsuite"),
         ({"algo": "dqn", "env": "CartPole-v1"}, "does not fit its config.json"),
-        ({"algo": "ddpg"}, "ddpg needs continuous actions"),
+        ({"algo": "ddpg"}, "this algorithm needs continuous actions"),
         ({"network": "mine.Wide"}, "with a network class of its own; pass it as actor_critic=mine.Wide$"),
         ({"custom_env": True}, "trained on an environment function"),
     ],

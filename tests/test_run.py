@@ -33,6 +33,8 @@ NETWORKS = {
     **dict.fromkeys(ON_POLICY, "actor_critic.ActorCritic"),
     "dqn": "q_networks.QNetwork",
     "ddpg": "q_networks.MuQNetwork",
+    "td3": "q_networks.MuTwinQNetwork",
+    "sac": "soft_actor_critic.SoftActorCritic",
 }
 
 USER_MODULE = """

@@ -223,7 +223,7 @@ def update(
         stats: averages of the epoch, which take the losses, and the values with their targets.
     """
     x, next_x = ac.encode(batch.obs), ac.encode(batch.next_obs)
-    alpha = ac.temperature().item()
+    alpha = ac.alpha().item()
     with torch.no_grad():
         next_act, next_logp = ac.pi(next_x).rsample()
         y = td_target(batch.rew, batch.terminated, target(next_x, next_act), next_logp, alpha, config.gamma)
@@ -236,7 +236,7 @@ def update(
     loss_pi = policy_loss(logp, ac.q(x, act), alpha)
     loss_pi.backward(inputs=pi_opt.params)  # the gradient runs through the critics, which must not be trained by it
     pi_opt.step()
-    loss_alpha = temperature_loss(ac.temperature.log_alpha, logp, config.target_entropy * act.shape[1])
+    loss_alpha = temperature_loss(ac.alpha.log_alpha, logp, config.target_entropy * act.shape[1])
     loss_alpha.backward()
     alpha_opt.step()
     stats.add(LossPi=loss_pi, LossQ=loss_q, LossQ2=loss_q2, LossAlpha=loss_alpha, QGap=(q - q2).abs().mean())
@@ -272,7 +272,7 @@ def train(
     target = copy.deepcopy(ac.q)
     pi_opt = Adam("Pi", ac.pi, config.pi_lr, config.max_grad_norm)
     q_opt = Adam("Q", ac.q, config.q_lr, config.max_grad_norm)
-    alpha_opt = Adam("Alpha", ac.temperature, config.alpha_lr, config.max_grad_norm)
+    alpha_opt = Adam("Alpha", ac.alpha, config.alpha_lr, config.max_grad_norm)
     target_q = flatten(target)
     buf = ReplayBuffer(config.buffer_size, envs, rng, device)
     low, high, width = action_bounds(envs.act_space)
@@ -289,7 +289,7 @@ def train(
                     act, logp = ac.act_and_logp(obs)
                 next_obs, rew, terminated, truncated = envs.step(act)
                 buf.store(obs, act, rew, next_obs, terminated, truncated)
-                epoch.note(ac.action_value(obs, act), -logp.mean(), bonus=-ac.alpha * logp)
+                epoch.note(ac.action_value(obs, act), -logp.mean(), bonus=-ac.alpha().item() * logp)
                 obs = envs.obs  # next_obs, or the first observation of a new episode
 
                 if envs.total_steps >= config.update_after:
@@ -300,5 +300,5 @@ def train(
             health = off_policy_health(epoch, ac, buf, config.gamma) | squashed_health(epoch, ac, target)
             tests = test_episodes(ac.mode, test_env, config.num_test_episodes, config.seed)
             ac.encode.update(epoch.obs)  # only now: features must not change between acting and training
-            training.end_epoch(epoch, {**health, **tests, "Alpha": ac.alpha})
+            training.end_epoch(epoch, {**health, **tests, "Alpha": ac.alpha().item()})
     return ac

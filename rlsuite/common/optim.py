@@ -122,9 +122,10 @@ class FlatOptimizer(ABC):
 
     def columns(self) -> dict[str, float]:
         """Of the steps since `begin_epoch`: mean gradient norm before clipping, and ‖change‖ / ‖parameters before‖."""
+        size = float(self.before.norm())
         return {
             f"GradNorm{self.name}": float(np.mean(self.norms)) if self.norms else math.nan,
-            f"UpdateRatio{self.name}": float((self.flat - self.before).norm() / self.before.norm()),
+            f"UpdateRatio{self.name}": float((self.flat - self.before).norm() / size) if size else math.nan,
             LR_COLUMNS.get(self.name, f"{self.name}LR"): self.lr,
         }
 

@@ -58,9 +58,9 @@ class SoftActorCritic(nn.Module):
     """π(a|s), Q1(s, a), Q2(s, a) and α, with separate networks, behind one encoder.
 
     `encode` turns observations (B, *obs_shape) into features (B, F), `pi` features into a `SquashedGaussian`, `q`
-    features and actions into values (2, B); `temperature` returns α. `act`, `mode`, `value` and `action_value` go from
+    features and actions into values (2, B); `alpha` returns α. `act`, `mode`, `value` and `action_value` go from
     arrays to arrays through these same modules. To use another network, pass a class with the same constructor and
-    members as `train(..., actor_critic=YourClass)`; a subclass is the easiest. `pi`, `q` and `temperature` must not
+    members as `train(..., actor_critic=YourClass)`; a subclass is the easiest. `pi`, `q` and `alpha` must not
     share parameters, because each has an optimiser of its own.
     """
 
@@ -83,12 +83,7 @@ class SoftActorCritic(nn.Module):
         self.encode = ObsEncoder(obs_space, config.normalize_obs)
         self.pi = SquashedPolicy(self.encode.features, box, config.hidden_sizes, config.activation)
         self.q = TwinQ(self.encode.features, box, config.hidden_sizes, config.activation)
-        self.temperature = Temperature(config.alpha)
-
-    @property
-    def alpha(self) -> float:
-        """The temperature now."""
-        return float(self.temperature.log_alpha.exp().item())
+        self.alpha = Temperature(config.alpha)
 
     @torch.inference_mode()
     def act(self, obs: Array) -> Array:
@@ -114,7 +109,7 @@ class SoftActorCritic(nn.Module):
         """Soft values Q(s, a) - α ln π(a|s) (B,) float32 of one sampled action a each, for obs (B, *obs_shape)."""
         x = self.encode(obs)
         act, logp = self.pi(x).rsample()
-        val: Tensor = self.q(x, act).amin(0) - self.temperature() * logp
+        val: Tensor = self.q(x, act).amin(0) - self.alpha() * logp
         return val.cpu().numpy()
 
     @torch.inference_mode()

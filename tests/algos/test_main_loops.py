@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
 from rlsuite.common.buffer import gae
 from rlsuite.common.health import Epoch
 from rlsuite.common.logger import Logger
@@ -82,7 +82,9 @@ def test_an_update_gets_what_the_environments_gave_and_took(
         np.testing.assert_allclose(batch.ret, (adv + val).reshape(20), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("algo", "act_space"), [(dqn, BUTTONS), (ddpg, UNEVEN)], ids=OFF_POLICY)
+@pytest.mark.parametrize(
+    ("algo", "act_space"), [(dqn, BUTTONS), (ddpg, UNEVEN), (td3, UNEVEN), (sac, UNEVEN)], ids=OFF_POLICY
+)
 def test_what_is_stored_and_valued_is_what_the_environments_gave_and_took(
     algo: ModuleType, act_space: spaces.Space[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,9 +92,10 @@ def test_what_is_stored_and_valued_is_what_the_environments_gave_and_took(
     noted: list[Any] = []
     store, note = ReplayBuffer.store, Epoch.note
     monkeypatch.setattr(ReplayBuffer, "store", lambda self, *step: stored.append(step) or store(self, *step))
-    monkeypatch.setattr(Epoch, "note", lambda self, *step: noted.append(step[0]) or note(self, *step))
+    monkeypatch.setattr(Epoch, "note", lambda self, *step, **more: noted.append(step[0]) or note(self, *step, **more))
     monkeypatch.setattr(algo, "update", lambda *_: None)  # learns nothing
-    settings = {"act_noise": 2.0} if algo is ddpg else {"epsilon_start": 0.5, "epsilon_end": 0.5}
+    exploring = {dqn: {"epsilon_start": 0.5, "epsilon_end": 0.5}, sac: {}}
+    settings = exploring.get(algo, {"act_noise": 2.0})
     settings |= {"start_steps": 10, "update_after": 20, "batch_size": 8, "num_test_episodes": 0}
     made, env_fn = made_by(act_space)
     config = algo.Config("-", total_steps=60, num_envs=2, steps_per_epoch=60, **settings)
@@ -103,8 +106,9 @@ def test_what_is_stored_and_valued_is_what_the_environments_gave_and_took(
         np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(act, taken)
     assert len(np.unique(act)) > 2
-    if algo is ddpg:
-        assert 0.2 < ((act == act_space.low) | (act == act_space.high))[5:].mean() < 0.9
+    if algo is not dqn:
+        at_bounds = ((act == act_space.low) | (act == act_space.high))[5:].mean()
+        assert at_bounds == 0 if algo is sac else 0.2 < at_bounds < 0.9
         val = [ac.action_value(*pair) for pair in zip(obs, act, strict=True)]
     else:
         val = [ac.values(row)[[0, 1], a] for row, a in zip(obs, act, strict=True)]

@@ -19,11 +19,12 @@ import torch
 from gymnasium import spaces
 
 import rlsuite.algos
-from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
 from rlsuite.common.actor_critic import ActorCritic, CategoricalPolicy
-from rlsuite.common.distributions import Categorical
+from rlsuite.common.distributions import Categorical, SquashedGaussian
 from rlsuite.common.logger import Logger
-from rlsuite.common.q_networks import DeterministicPolicy, DiscreteQ, MuQNetwork, QNetwork
+from rlsuite.common.q_networks import DeterministicPolicy, DiscreteQ, MuQNetwork, MuTwinQNetwork, QNetwork
+from rlsuite.common.soft_actor_critic import SoftActorCritic, SquashedPolicy
 from rlsuite.common.training import RANDOM_STEPS, Training
 from rlsuite.envs import evaluation
 from rlsuite.envs.evaluation import evaluate
@@ -31,7 +32,7 @@ from rlsuite.errors import UserError
 from rlsuite.loading import Snapshot, load, load_snapshots
 from rlsuite.rundir.files import read_safetensors
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
-from tests.conftest import ALGORITHMS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
+from tests.conftest import ALGORITHMS, CONTINUOUS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
 
 RETURNS = ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
 TEST_RETURNS = ["AverageTestEpRet", "StdTestEpRet", "MaxTestEpRet", "MinTestEpRet", "TestEpLen"]
@@ -48,10 +49,13 @@ OWN_COLUMNS = {
     "ppo": {"AdvStd", "ClipFrac", "StopIter", "Ratio1"},
     "dqn": OFF_POLICY_COLUMNS | {"Epsilon", "GreedyFlips"},
     "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
+    "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "LossQ2", "QGap"},
+    "sac": OFF_POLICY_COLUMNS | {"Alpha", "LogStd", "ActionSaturation", "LossQ2", "QGap"},
 }
 # The networks that have an optimiser each, and of each of them the setting and the column of its learning rate.
 PARTS = {**dict.fromkeys(ON_POLICY, ("pi", "v")), "dqn": ("q",), "ddpg": ("pi", "q")}
-RATES = {"pi": ("pi_lr", "PiLR"), "v": ("vf_lr", "VfLR"), "q": ("q_lr", "QLR")}
+PARTS |= {"td3": ("pi", "q"), "sac": ("pi", "q", "alpha")}
+RATES = {"pi": ("pi_lr", "PiLR"), "v": ("vf_lr", "VfLR"), "q": ("q_lr", "QLR"), "alpha": ("alpha_lr", "AlphaLR")}
 GAUSSIAN_NOISE_ENTROPY = 0.5 * np.log(2 * np.pi * np.e)
 
 
@@ -78,12 +82,13 @@ class Clock(gym.Env):
 
 
 gym.register("rlsuite-tests/Clock-dqn-v0", Clock)
-gym.register("rlsuite-tests/Clock-ddpg-v0", Clock, kwargs={"continuous": True})
+for name in CONTINUOUS:
+    gym.register(f"rlsuite-tests/Clock-{name}-v0", Clock, kwargs={"continuous": True})
 
 
 def constant_reward(algo: str, limit: int) -> dict[str, str]:
     """Settings of an environment whose episodes all last `limit` steps."""
-    kwargs = {"continuous": algo == "ddpg", "max_episode_steps": limit}
+    kwargs = {"continuous": algo in CONTINUOUS, "max_episode_steps": limit}
     return {"env": "rlsuite/ConstantReward-v0", "env_kwargs": json.dumps(kwargs)}
 
 
@@ -203,7 +208,7 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
         column = table.get(name, np.zeros(0))
         assert (column[np.isfinite(column)] <= 1).all(), name
     not_negative = {"StdEpRet", "StdTestEpRet", "ValueStd", "AdvStd", "StepsPerSec", "Time", "TDError", "TargetGap"}
-    not_negative.update(columns_of(config["algo"], "GradNorm"), {"LossV", "LossQ"})
+    not_negative.update(columns_of(config["algo"], "GradNorm"), {"LossV", "LossQ", "LossQ2", "QGap", "Alpha"})
     for name in not_negative & set(table):
         assert (table[name][np.isfinite(table[name])] >= 0).all(), name
     for name in {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation"} & set(table):
@@ -270,7 +275,7 @@ def kl_between(before: Any, after: Any, obs: np.ndarray, config: dict[str, Any])
     if config["algo"] == "dqn":
         g, o = epsilon_greedy(config["epsilon_end"], int(after.act_space.n))
         return (before.mode(obs) != after.mode(obs)).mean() * (g - o) * np.log(g / o)
-    if config["algo"] == "ddpg":
+    if config["algo"] in ("ddpg", "td3"):
         return np.square((before.mode(obs) - after.mode(obs)) / (config["act_noise"] * 2)).sum(1).mean() / 2
     return before.pi(before.encode(obs)).kl(after.pi(after.encode(obs))).mean().item()
 
@@ -322,7 +327,7 @@ def test_the_seed_sets_the_network_and_the_actions(algo: str, tmp_path: Path, tr
     settings = {"env": env, "total_steps": 128, **rates(algo)}
     runs = [train(tmp_path / str(seed), algo, seed=seed, **settings) for seed in (0, 1)]
     first, other = (load(run).ac for run in runs)
-    for part in PARTS[algo]:
+    for part in {*PARTS[algo]} - {"alpha"}:  # which starts where the settings say
         assert not torch.equal(parameters(getattr(first, part)), parameters(getattr(other, part)))
     assert len({read_progress(run)["ActionEntropy"][0] for run in runs}) == 2
 
@@ -356,7 +361,7 @@ def test_linear_schedule_falls_to_the_last_rollouts_share(algo: str, tmp_path: P
     # On-policy: one rollout per epoch, and the share that is left at its beginning. Off-policy: a share for each step.
     settings = {"rollout_len": 128, "minibatch_size": None} if algo in ON_POLICY else {}
     left = np.array([1, 0.75, 0.5, 0.25] if algo in ON_POLICY else [0.75, 0.5, 0.25, 0])
-    settings |= {RATES[part][0]: rate for part, rate in zip(PARTS[algo], (0.01, 0.02), strict=False)}
+    settings |= {RATES[part][0]: rate for part, rate in zip(PARTS[algo], (0.01, 0.02, 0.03), strict=False)}
     table = read_progress(train(tmp_path, algo, lr_schedule="linear", total_steps=1024, **settings))
     for part in PARTS[algo]:
         setting, column = RATES[part]
@@ -422,7 +427,9 @@ def test_the_policy_learns(algo: str, tmp_path: Path, train: Any) -> None:
     assert table["Entropy"][-1] < 0.3
 
 
-@pytest.mark.parametrize(("algo", "total_steps"), [("ppo", 256), ("dqn", 1100), ("ddpg", 1010)])
+@pytest.mark.parametrize(
+    ("algo", "total_steps"), [("ppo", 256), ("dqn", 1100), ("ddpg", 1010), ("td3", 1010), ("sac", 1010)]
+)
 def test_two_lines_of_python(algo: str, total_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module, env = import_module(f"rlsuite.algos.{algo}"), ENVS[algo][0]
@@ -466,6 +473,8 @@ def widened(network: type[torch.nn.Module], critic: str) -> type[torch.nn.Module
         *((module, ActorCritic, "v", 3, {"rollout_len": 32}) for module in (vpg, a2c, ppo)),
         (dqn, QNetwork, "q", 4, {"update_after": 32}),
         (ddpg, MuQNetwork, "q", 3 + 1, {"update_after": 32}),
+        (td3, MuTwinQNetwork, "q", 3 + 1, {"update_after": 32}),
+        (sac, SoftActorCritic, "q", 3 + 1, {"update_after": 32}),
     ],
     ids=ALGORITHMS,
 )
@@ -496,7 +505,7 @@ def test_own_environment_and_own_network(
     assert config["network"].endswith(".Wide")
     assert read_progress(run)["EpLen"].tolist() == [5]
     arrays, _ = read_safetensors(run / "policy.safetensors")
-    (name,) = (name for name in arrays if name.startswith(f"{critic}.") and name.endswith("layers.0.weight"))
+    name, *_ = (name for name in arrays if name.startswith(f"{critic}.") and name.endswith("layers.0.weight"))
     assert arrays[name].shape == (7, features)
     np.testing.assert_array_equal(arrays[name], mlp_of(getattr(ac, critic)).layers[0].weight.detach().numpy())
 
@@ -562,7 +571,8 @@ def test_updates_that_are_due_are_kept_whatever_the_number_of_environments(
     settings = {"num_envs": num_envs, "steps_per_epoch": 48, "total_steps": 120, "update_every": update_every}
     table = read_progress(train(tmp_path, algo, **settings, gradient_steps=2, update_after=64, num_test_episodes=0))
     due = [sum(step % update_every == 0 for step in range(64, total + 1)) for total in (48, 96, 120)]
-    assert table["GradSteps"].tolist() == [2 * len(PARTS[algo]) * count for count in due]
+    steps = 3 if algo == "td3" else 2 * len(PARTS[algo])  # the policy of TD3 takes one for two of the critics
+    assert table["GradSteps"].tolist() == [steps * count for count in due]
 
 
 @pytest.mark.parametrize("algo", OFF_POLICY)
@@ -582,6 +592,8 @@ def test_before_the_first_update_nothing_changes_and_nothing_is_measured(algo: s
         ("dqn", "FrozenLake-v1", 4, 4),
         ("ddpg", "Pendulum-v1", 2 + 2, 16),
         ("ddpg", "rlsuite/Target-v0", 3 + 1, 16),
+        ("td3", "Pendulum-v1", 2 + 2, 16),
+        ("sac", "Pendulum-v1", 2, 16),  # in half widths of the bounds
     ],
 )
 def test_the_first_actions_are_uniform(algo: str, env: str, volume: int, bins: int, tmp_path: Path, train: Any) -> None:
@@ -591,8 +603,11 @@ def test_the_first_actions_are_uniform(algo: str, env: str, volume: int, bins: i
     table = read_progress(train(tmp_path, algo, num_envs=4, seed=1, **settings))
     assert table["Entropy"][0] == pytest.approx(np.log(volume), rel=1e-6)
     assert table["ActionEntropy"][0] == pytest.approx(np.log(bins), abs=0.03)
-    assert table["ActionEntropy"][1] < np.log(bins) - 0.1
-    if algo == "ddpg":
+    if algo == "sac":  # nearly uniform still, but an estimate for each step
+        assert 0.5 < table["Entropy"][1] < np.log(volume) - 0.001
+    else:
+        assert table["ActionEntropy"][1] < np.log(bins) - 0.1
+    if algo in CONTINUOUS:
         assert table["ClippedActions"][0] == 0
     else:
         assert table["Epsilon"].tolist() == [1, 0]
@@ -633,17 +648,20 @@ def test_noise_is_as_wide_as_it_says(tmp_path: Path, train: Any) -> None:
 def test_a_target_that_never_moves_and_one_that_always_does(algo: str, tmp_path: Path, train: Any) -> None:
     # The last update of each epoch is not at its last step, so that the target can follow.
     settings = {"steps_per_epoch": 250, "update_after": 300, "total_steps": 750}
-    settings |= {"target_every": 1} if algo == "dqn" else {}
+    settings |= {"dqn": {"target_every": 1}, "td3": {"policy_delay": 1}}.get(algo, {})
     tables = (read_progress(train(tmp_path / str(p), algo, polyak=p, **settings)) for p in (0, 1))
     copied, never = (table["TargetGap"] for table in tables)
     assert (np.diff(never, prepend=0) > 0).tolist() == [False, True, True]
-    # DDPG measures at the end of the epoch, DQN before each move, of which one in eight follows a gradient step.
-    assert (copied == 0).tolist() == [True, algo == "ddpg", algo == "ddpg"]
+    # The others measure at the end of the epoch, DQN before each move, of which one in eight follows a gradient step.
+    assert (copied == 0).tolist() == [True, algo != "dqn", algo != "dqn"]
     assert (copied[1:] < 0.2 * never[1:]).all()
 
 
 @pytest.mark.parametrize(("polyak", "num_envs"), [(0.0, 1), (0.75, 3)])
-@pytest.mark.parametrize(("module", "env", "every"), [(dqn, "CartPole-v1", 30), (ddpg, "Pendulum-v1", 1)])
+@pytest.mark.parametrize(
+    ("module", "env", "every"),
+    [(dqn, "CartPole-v1", 30), (ddpg, "Pendulum-v1", 1), (td3, "Pendulum-v1", 3), (sac, "Pendulum-v1", 1)],
+)
 def test_the_target_is_a_moving_average_of_the_network(
     module: Any, env: str, every: int, polyak: float, num_envs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -653,14 +671,15 @@ def test_the_target_is_a_moving_average_of_the_network(
     def checked(ac: Any, target: Any, *rest: Any) -> None:
         if targets:
             moves = len(targets) % every == 0
-            expected = polyak * targets[-1] + (1 - polyak) * parameters(ac) if moves else targets[-1]
+            copied = ac.q if module is sac else ac
+            expected = polyak * targets[-1] + (1 - polyak) * parameters(copied) if moves else targets[-1]
             torch.testing.assert_close(parameters(target), expected)
         targets.append(parameters(target))
         update(ac, target, *rest)
 
     monkeypatch.setattr(module, "update", checked)
     settings = {"polyak": polyak, "update_every": 1, "update_after": num_envs, "hidden_sizes": (16, 16)}
-    settings |= {"target_every": every} if module is dqn else {}
+    settings |= {dqn: {"target_every": every}, td3: {"policy_delay": every}}.get(module, {})
     config = module.Config(env, total_steps=99, num_envs=num_envs, steps_per_epoch=99, num_test_episodes=0, **settings)
     module.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
     assert len(targets) == 99
@@ -668,7 +687,7 @@ def test_the_target_is_a_moving_average_of_the_network(
 
 
 @pytest.mark.parametrize(("limit", "num_envs"), [(1, 1), (7, 3)])
-@pytest.mark.parametrize("module", [dqn, ddpg], ids=OFF_POLICY)
+@pytest.mark.parametrize("module", [dqn, ddpg, td3, sac], ids=OFF_POLICY)
 def test_a_time_limit_leaves_the_next_observation_and_the_future(
     module: Any, limit: int, num_envs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -687,7 +706,7 @@ def test_a_time_limit_leaves_the_next_observation_and_the_future(
     config = module.Config("Clock", **settings)
     module.train(
         config,
-        env_fn=lambda: gym.wrappers.TimeLimit(Clock(module is ddpg), limit),
+        env_fn=lambda: gym.wrappers.TimeLimit(Clock(module is not dqn), limit),
         logger=Logger(data_dir=tmp_path, quiet=True),
     )
     assert times == set(range(1, limit + 1))
@@ -712,12 +731,12 @@ def test_test_episodes_do_not_change_the_training(algo: str, tmp_path: Path, tra
         assert tested[name.replace("Ep", "TestEp")][-1] == pytest.approx(result[name], rel=1e-6)
 
 
-@pytest.mark.parametrize("module", [dqn, ddpg], ids=OFF_POLICY)
+@pytest.mark.parametrize("module", [dqn, ddpg, td3, sac], ids=OFF_POLICY)
 def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module: Any, tmp_path: Path) -> None:
     made = []
 
     def env_fn() -> gym.Env:
-        made.append(Clock(module is ddpg))
+        made.append(Clock(module is not dqn))
         return gym.wrappers.TimeLimit(made[-1], 10)
 
     settings = {"total_steps": 128, "steps_per_epoch": 64, "num_envs": 2, "update_after": 100, "num_test_episodes": 2}
@@ -772,6 +791,18 @@ class LeaningMu(DeterministicPolicy):
         return self.mid + self.width * (super().forward(x) + self.lean + 4).tanh()
 
 
+class LeaningGaussian(SquashedPolicy):
+    """Likewise, for SAC, and certain of it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        add_layer(self)
+
+    def forward(self, x: torch.Tensor) -> SquashedGaussian:
+        pi = super().forward(x)
+        return pi._replace(mu=pi.mu + self.lean + 4, log_std=pi.log_std - 9)
+
+
 def add_layer(module: torch.nn.Module) -> None:
     layer = torch.nn.Linear(16, 16)
     torch.nn.init.eye_(layer.weight)
@@ -797,12 +828,26 @@ class LeaningMuQNetwork(MuQNetwork):
         self.pi = LeaningMu(self.encode.features, act_space, config.hidden_sizes, config.activation)
 
 
+class LeaningMuTwinQNetwork(MuTwinQNetwork):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.pi = LeaningMu(self.encode.features, act_space, config.hidden_sizes, config.activation)
+
+
+class LeaningSoftActorCritic(SoftActorCritic):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.pi = LeaningGaussian(self.encode.features, act_space, config.hidden_sizes, config.activation)
+
+
 SHORT = {"total_steps": 256, "num_envs": 2, "steps_per_epoch": 128, "hidden_sizes": (16, 16)}
 GREEDY = {"buffer_size": 1000, "start_steps": 0, "update_after": 64, "batch_size": 16}
 OWN = {
     **dict.fromkeys(ON_POLICY, (LeaningActorCritic, "pi", {"rollout_len": 32})),
     "dqn": (LeaningQNetwork, "q", {**GREEDY, "epsilon_start": 0, "epsilon_end": 0}),
     "ddpg": (LeaningMuQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
+    "td3": (LeaningMuTwinQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
+    "sac": (LeaningSoftActorCritic, "pi", {**GREEDY, "pi_lr": 1e-5}),
 }
 
 
@@ -821,7 +866,7 @@ def test_an_edited_network_trains_acts_saves_loads_and_resumes(algo: str, tmp_pa
     for name, tensor in policy.ac.state_dict().items():
         assert torch.equal(tensor, ac.state_dict()[name]), name
     obs = np.random.default_rng(0).normal(size=(20, *ac.obs_space.shape)).astype(np.float32)
-    np.testing.assert_allclose(policy(obs), np.full((20, 1), 2.0) if algo == "ddpg" else np.ones(20), atol=0.01)
+    np.testing.assert_allclose(policy(obs), np.full((20, 1), 2.0) if algo in CONTINUOUS else np.ones(20), atol=0.01)
     name = f"{network.__module__}.{network.__qualname__}"
     with pytest.raises(UserError, match=f"network class of its own; pass it as actor_critic={re.escape(name)}$"):
         load(run)
@@ -843,7 +888,12 @@ def test_features_do_not_change_between_acting_and_training(
     settings |= {"minibatch_size": 32} if algo == "ppo" else {}
     env_id = "CartPole-v1" if algo == "dqn" else "Pendulum-v1"
     seen: list[list[tuple[int, bytes]]] = [[]]  # of each epoch: the statistics in use, at each step and at each update
-    network, act = {"dqn": (QNetwork, "values"), "ddpg": (MuQNetwork, "mode")}.get(algo, (ActorCritic, "act"))
+    network, act = {
+        "dqn": (QNetwork, "values"),
+        "ddpg": (MuQNetwork, "mode"),
+        "td3": (MuTwinQNetwork, "mode"),
+        "sac": (SoftActorCritic, "act_and_logp"),
+    }.get(algo, (ActorCritic, "act"))
     taken, update, end_epoch = getattr(network, act), module.update, Training.end_epoch
 
     def note(encode: Any) -> None:

@@ -1,4 +1,4 @@
-"""The two action distributions against torch.distributions."""
+"""The action distributions against torch.distributions."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsuite.common.distributions import Categorical, Gaussian
+from rlsuite.common.distributions import Categorical, Gaussian, SquashedGaussian
 
 torch.set_num_threads(1)
 
@@ -95,3 +95,81 @@ def test_extreme_logits_stay_finite():
     assert pi.entropy().item() == pytest.approx(0, abs=1e-6)
     assert pi.log_prob(torch.tensor([1])).item() == -2000
     assert pi.kl(Categorical(torch.zeros(1, 2))).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+MID, WIDTH = torch.tensor([-1.0, 5, 0]), torch.tensor([2.0, 5, 0.1])
+
+
+def squashed(seed=0, dtype=torch.float32):
+    """Ours, and the tanh of a Gaussian in torch, which is in half widths of the bounds."""
+    torch.manual_seed(seed)
+    mu, log_std = torch.randn(50, 3, dtype=dtype), 0.5 * torch.randn(50, 3, dtype=dtype) - 0.5
+    normal, tanh = torch.distributions.Normal(mu, log_std.exp()), torch.distributions.TanhTransform()
+    in_half_widths = torch.distributions.Independent(torch.distributions.TransformedDistribution(normal, [tanh]), 1)
+    return SquashedGaussian(mu, log_std, MID.to(dtype), WIDTH.to(dtype)), in_half_widths
+
+
+def test_squashed_log_prob_equals_that_of_a_transformed_distribution():
+    ours, theirs = squashed(dtype=torch.float64)
+    act = 0.9 * (2 * torch.rand(50, 3, dtype=torch.float64) - 1)
+    torch.testing.assert_close(ours.log_prob(ours.mid + ours.width * act), theirs.log_prob(act))
+    sampled, logp = ours.rsample()
+    torch.testing.assert_close(logp, theirs.log_prob((sampled - ours.mid) / ours.width))
+
+
+def test_squashed_log_prob_stays_exact_where_tanh_rounds_to_one():
+    """In float32 tanh(20) is 1, and ln(1 - tanh²(20)) would be -inf; it is 2 ln 2 - 2 · 20 to all digits."""
+    pi = SquashedGaussian(torch.tensor([[20.0]]), torch.tensor([[-20.0]]), torch.zeros(1), torch.ones(1))
+    mu = pi.mu.requires_grad_()
+    torch.manual_seed(0)
+    act, logp = pi.rsample()
+    torch.manual_seed(0)
+    z = torch.randn(1, 1)
+    assert act.item() == 1
+    assert logp.item() == pytest.approx(-0.5 * z.item() ** 2 + 20 - 0.5 * math.log(2 * math.pi) - 2 * math.log(2) + 40)
+    (grad,) = torch.autograd.grad(logp.sum(), mu)
+    assert grad.item() == pytest.approx(2)
+    assert torch.isfinite(pi.log_prob(torch.ones(1, 1))).all()
+
+
+def test_squashed_samples_are_those_of_the_distribution_within_its_bounds():
+    torch.manual_seed(1)
+    mu, std = torch.tensor([0.5, -0.3, 1.0]), torch.tensor([0.5, 1.0, 0.2])
+    pi = SquashedGaussian(mu.expand(200_000, 3), std.log().expand(200_000, 3), MID, WIDTH)
+    act, (drawn, logp) = torch.from_numpy(pi.sample()), pi.rsample()
+    for sample in (act, drawn):
+        share = (sample - MID) / WIDTH
+        assert share.abs().max() <= 1
+        u = share.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+        torch.testing.assert_close(u.median(0).values, mu, rtol=0, atol=0.02)
+        for quantile, sigmas in ((0.1587, -1), (0.8413, 1)):
+            torch.testing.assert_close(u.quantile(quantile, 0), mu + sigmas * std, rtol=0, atol=0.02)
+    np.testing.assert_allclose(pi.mode()[0], MID + WIDTH * mu.tanh(), rtol=1e-5)
+    # The entropy of the distribution of the tanh of one of the dimensions, by the integral over a grid.
+    grid = torch.linspace(-1 + 5e-5, 1 - 5e-5, 20_000, dtype=torch.float64)
+    total = 0.0
+    for m, s in zip(mu.double(), std.double(), strict=True):
+        density = torch.distributions.Normal(m, s).log_prob(grid.atanh()) - torch.log1p(-grid.square())
+        total -= float((density.exp() * density).sum() * (grid[1] - grid[0]))
+    assert -logp.mean().item() == pytest.approx(total, abs=0.02)
+
+
+def test_squashed_gradients_flow_through_the_action_and_its_density():
+    pi, _ = squashed(dtype=torch.float64)
+    mu, log_std = pi.mu.requires_grad_(), pi.log_std.requires_grad_()
+
+    def value(mu, log_std):
+        torch.manual_seed(3)
+        act, logp = SquashedGaussian(mu, log_std, pi.mid, pi.width).rsample()
+        return (act * torch.tensor([1.0, 2, 3])).sum() + logp.sum()
+
+    assert torch.autograd.gradcheck(value, (mu[:4].detach().requires_grad_(), log_std[:4].detach().requires_grad_()))
+
+
+def test_squashed_kl_is_that_of_the_gaussians_before_the_squashing():
+    (p, tp), (q, tq) = squashed(0), squashed(1)
+    normals = (torch.distributions.Normal(d.mu, d.log_std.exp()) for d in (p, q))
+    torch.testing.assert_close(p.kl(q), torch.distributions.kl_divergence(*normals).sum(-1), rtol=1e-4, atol=1e-4)
+    act = tp.sample((100_000,)).clamp(-1 + 1e-6, 1 - 1e-6)
+    estimate = (tp.log_prob(act) - tq.log_prob(act)).mean(0)  # of the squashed ones themselves
+    torch.testing.assert_close(p.kl(q), estimate, rtol=0.1, atol=0.1)

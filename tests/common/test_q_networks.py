@@ -17,9 +17,11 @@ from rlsuite.common.q_networks import (
     DeterministicPolicy,
     DiscreteQ,
     MuQNetwork,
+    MuTwinQNetwork,
     QNetwork,
     action_bounds,
 )
+from rlsuite.common.soft_actor_critic import SoftActorCritic
 from rlsuite.errors import UserError
 
 torch.set_num_threads(1)
@@ -115,9 +117,10 @@ def test_dqn_refuses_other_than_discrete_actions_and_names_what_fits(act_space, 
         (spaces.Box(1, 1 + 1e-12, (2,), np.float64), r"needs finite bounds"),
     ],
 )
-def test_ddpg_refuses_actions_without_bounds_and_names_what_fits(act_space, instead):
-    with pytest.raises(UserError, match=f"ddpg {instead}"):
-        MuQNetwork(OBS, act_space, settings_of())
+def test_continuous_q_learning_refuses_actions_without_bounds_and_names_what_fits(act_space, instead):
+    for network in (MuQNetwork, MuTwinQNetwork, SoftActorCritic):
+        with pytest.raises(UserError, match=f"this algorithm {instead}"):
+            network(OBS, act_space, settings_of(alpha=1.0))
 
 
 def test_the_policy_starts_near_the_middle_of_its_bounds():
