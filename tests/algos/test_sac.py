@@ -10,6 +10,7 @@ import torch
 
 from rlsuite.algos import sac
 from rlsuite.common.health import Averages, Epoch, StateScale, off_policy_health, squashed_health
+from rlsuite.common.logger import Logger
 from rlsuite.common.optim import Adam
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.common.soft_actor_critic import SoftActorCritic
@@ -248,6 +249,25 @@ def test_values_are_compared_with_the_soft_return_of_the_steps_that_follow(monke
     assert health["ReturnMean"] == pytest.approx(ret.mean(), rel=1e-5)
     assert health["ValueBias"] == pytest.approx((val - ret).mean(), rel=1e-5)
     assert health["ExplainedVariance"] == pytest.approx(1 - np.var(ret - val) / np.var(ret), rel=1e-4)
+
+
+def test_what_is_noted_of_each_step_is_its_entropy_and_what_that_earns(monkeypatch, tmp_path):
+    """Uniform actions have a density of ½ in half widths; those of the policy one of its own."""
+    noted, note = [], Epoch.note
+
+    def noting(self, val, entropy, bonus):
+        noted.append((val, entropy, bonus))
+        note(self, val, entropy, bonus)
+
+    monkeypatch.setattr(Epoch, "note", noting)
+    settings = {"start_steps": 4, "update_after": 16, "batch_size": 8, "num_test_episodes": 0, "hidden_sizes": (8,)}
+    config = sac.Config("Pendulum-v1", total_steps=16, num_envs=2, steps_per_epoch=16, alpha=0.3, **settings)
+    sac.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
+    assert len(noted) == 8
+    for step, (_, entropy, bonus) in enumerate(noted):
+        assert bonus.shape == (2,)
+        assert bonus.mean() == pytest.approx(0.3 * entropy, rel=1e-4)
+        assert (bonus[0] == bonus[1] == pytest.approx(0.3 * math.log(2))) == (step < 2)
 
 
 def test_the_value_is_that_of_a_sampled_action_with_its_entropy():

@@ -171,6 +171,19 @@ def test_mode_and_value_are_μ_and_the_q_of_μ():
     assert not np.allclose(ac.action_value(obs, middle.numpy()), ac.value(obs))
 
 
+def test_of_two_critics_the_smaller_value_counts():
+    ac, obs = shuffled(MuTwinQNetwork(OBS, UNEVEN, settings_of(normalize_obs=True))), batch(OBS, 100)
+    x = ac.encode(obs)
+    mu = ac.pi(x)
+    first, second = ac.q.q1(x, mu), ac.q.q2(x, mu)
+    assert torch.equal(ac.q(x, mu), torch.stack([first, second]))
+    smaller = torch.where(first < second, first, second).detach()
+    assert not torch.equal(smaller, first)
+    assert not torch.equal(smaller, second)
+    np.testing.assert_array_equal(ac.value(obs), smaller.numpy())
+    np.testing.assert_allclose(ac.action_value(obs, ac.mode(obs)), smaller.numpy(), rtol=1e-6)
+
+
 def test_action_bounds_are_low_high_and_half_widths_in_environment_units():
     low, high, width = action_bounds(UNEVEN)
     np.testing.assert_array_equal([low, high, width], [[-3, 0], [1, 10], [2, 5]])
