@@ -40,6 +40,13 @@ TASKS = [
     ("ddpg", "MountainCarContinuous-v0", 3),
     ("ddpg", "InvertedPendulum-v5", 3),
     ("ddpg", "HalfCheetah-v5", 1),
+    ("td3", "Pendulum-v1", 3),
+    ("td3", "MountainCarContinuous-v0", 3),
+    ("td3", "InvertedPendulum-v5", 3),
+    ("td3", "HalfCheetah-v5", 1),
+    ("sac", "Pendulum-v1", 3),
+    ("sac", "LunarLander-v3", 3),
+    ("sac", "HalfCheetah-v5", 1),
 ]
 
 

@@ -167,6 +167,22 @@ ROWS = [
         100 * (2 + 2 / 3), 100 * 2 + 2, CHEETAH_Q, ("Spinning Up", 403),
     ),
     Row(
+        "TD3 HalfCheetah, batch 256, net 256 x 2",
+        "td3", "HalfCheetah-v5", 1000,
+        {**DDPG_OURS, "batch_size": 256},
+        {**DDPG_SB3, "batch_size": 256, "net_arch": [256, 256]},
+        # Both critics, and at every second update the policy and one critic up to its input; three target networks.
+        256 * (2 + (1 + 2 / 3) / 2), 256 * 3 + 3, CHEETAH_Q,
+    ),
+    Row(
+        "SAC HalfCheetah, batch 256, net 256 x 2",
+        "sac", "HalfCheetah-v5", 1000,
+        {**DDPG_OURS, "batch_size": 256},
+        {**DDPG_SB3, "batch_size": 256, "net_arch": [256, 256]},
+        # Both critics, the policy, both critics up to their input; the policy at s', and two target networks.
+        256 * (2 + 1 + 2 * 2 / 3), 256 * 3 + 3, CHEETAH_Q,
+    ),
+    Row(
         "PPO HalfCheetah, 1 env x 2048, 32 minibatches x 10",
         "ppo", "HalfCheetah-v5", 4096,
         on_policy(1, 2048, 64, 10, normalize_obs=True, scale_reward=True),

@@ -140,4 +140,43 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "InvertedPendulum-v5": {"total_steps": 50_000, "start_steps": 2000, "lr_schedule": "linear"},
         "HalfCheetah-v5": {"total_steps": 300_000},
     },
+    "td3": {
+        "Pendulum-v1": {
+            "total_steps": 20_000,
+            "steps_per_epoch": 2000,
+            "start_steps": 1000,
+            "gamma": 0.98,
+            "lr_schedule": "linear",
+        },
+        # As DDPG.
+        "MountainCarContinuous-v0": {
+            "total_steps": 60_000,
+            "start_steps": 1000,
+            "act_noise": 0.5,
+            "noise_corr": 0.9,
+            "noise_schedule": "linear",
+            "pi_lr": 1e-4,
+            "hidden_sizes": (64, 64),
+            "normalize_obs": True,
+        },
+        "InvertedPendulum-v5": {"total_steps": 50_000, "start_steps": 2000, "lr_schedule": "linear"},
+        "HalfCheetah-v5": {"total_steps": 300_000},
+    },
+    "sac": {
+        "Pendulum-v1": {"total_steps": 20_000, "steps_per_epoch": 2000, "start_steps": 1000, "gamma": 0.98},
+        # The lander with continuous engines. Half as many gradient steps as env steps are enough.
+        "LunarLander-v3": {
+            "env_kwargs": '{"continuous": true}',
+            "total_steps": 300_000,
+            "steps_per_epoch": 10_000,
+            "update_every": 2,
+            "polyak": 0.99,
+            "alpha_lr": 1e-3,
+            "pi_lr": 1e-3,
+            "q_lr": 1e-3,
+            "lr_schedule": "linear",
+            "hidden_sizes": (128, 128),
+        },
+        "HalfCheetah-v5": {"total_steps": 300_000},
+    },
 }

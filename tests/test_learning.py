@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsuite.algos import a2c, ddpg, dqn, ppo, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import random_return
 from rlsuite.envs.evaluation import evaluate
 from rlsuite.envs.making import make_env
 from rlsuite.presets import PRESETS
+from rlsuite.rundir.runs import find_runs, read_progress
 
 ALGOS = [vpg, a2c, ppo]
 # Small rollouts and many of them, so that a probe takes seconds.
@@ -27,6 +28,11 @@ QUICK: dict[ModuleType, dict[str, Any]] = {
     ddpg: {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "lr_schedule": "linear"}
     | {"batch_size": 64, "act_noise": 0.2, "num_test_episodes": 0},
 }
+QUICK[td3] = {**QUICK[ddpg], "pi_lr": 2e-3, "polyak": 0.96}  # what is delayed moves half as often
+QUICK[sac] = {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "batch_size": 64}
+QUICK[sac] |= {"lr_schedule": "linear", "pi_lr": 1e-3, "q_lr": 1e-3, "alpha_lr": 1e-3, "num_test_episodes": 0}
+CLIMBERS = [ddpg, td3, sac]
+each_climber = pytest.mark.parametrize("algo", CLIMBERS, ids=lambda algo: algo.__name__.split(".")[-1])
 each_algo = pytest.mark.parametrize("algo", ALGOS, ids=lambda algo: algo.__name__.split(".")[-1])
 
 
@@ -93,15 +99,15 @@ TRUNCATED = '{"continuous": true, "max_episode_steps": 1}'
 
 @pytest.mark.parametrize(
     ("algo", "kwargs"),
-    [(dqn, "{}"), (dqn, '{"max_episode_steps": 1}'), (ddpg, CONTINUOUS), (ddpg, TRUNCATED)],
-    ids=["dqn", "dqn-every-step", "ddpg", "ddpg-every-step"],
+    [(dqn, "{}"), (dqn, '{"max_episode_steps": 1}'), (ddpg, CONTINUOUS), (ddpg, TRUNCATED), (td3, TRUNCATED)],
+    ids=["dqn", "dqn-every-step", "ddpg", "ddpg-every-step", "td3-every-step"],
 )
 def test_q_of_a_constant_reward_is_the_geometric_series_in_spite_of_time_limits(
     algo: ModuleType, kwargs: str, tmp_path: Path
 ) -> None:
     ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 8_000, gamma=0.9, env_kwargs=kwargs)
     assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.02)
-    if algo is ddpg:  # the action does nothing: Q is the same everywhere
+    if algo is not dqn:  # the action does nothing: Q is the same everywhere
         q = ac.action_value(np.ones((21, 1), np.float32), np.linspace(-1, 1, 21, dtype=np.float32)[:, None])
         assert q.tolist() == pytest.approx([10.0] * 21, rel=0.02)
 
@@ -122,8 +128,29 @@ def test_dqn_follows_the_context(tmp_path: Path) -> None:
     assert mean_return(ac, "rlsuite/Context-v0") == 1.0
 
 
-def test_ddpg_goes_to_a_target_within_unequal_bounds(tmp_path: Path) -> None:
-    ac = train(ddpg, tmp_path, "rlsuite/Target-v0", 6_000)
+def test_soft_q_of_a_constant_reward_holds_the_entropy_that_follows(tmp_path: Path) -> None:
+    """The action does nothing, so the policy becomes uniform over half widths -1 to 1: ln 2 nats in each step."""
+    settings = {"env_kwargs": CONTINUOUS, "gamma": 0.9, "alpha": 0.5, "alpha_lr": 0.0}
+    ac = train(sac, tmp_path, "rlsuite/ConstantReward-v0", 8_000, **settings)
+    q = ac.action_value(np.ones((21, 1), np.float32), np.linspace(-1, 1, 21, dtype=np.float32)[:, None])
+    assert q.tolist() == pytest.approx([(1 + 0.9 * 0.5 * np.log(2)) / (1 - 0.9)] * 21, rel=0.02)
+    act = np.concatenate([ac.act(np.ones((100, 1), np.float32)) for _ in range(20)])
+    assert abs(act.mean()) < 0.1
+    assert act.std() == pytest.approx(2 / 12**0.5, abs=0.05)
+
+
+def test_sac_learns_the_temperature_at_which_the_entropy_is_its_target(tmp_path: Path) -> None:
+    settings = {"target_entropy": -0.5, "alpha_lr": 0.01, "steps_per_epoch": 2000}
+    train(sac, tmp_path, "rlsuite/Target-v0", 8_000, **settings)
+    (run,) = find_runs([tmp_path])
+    table = read_progress(run)
+    assert table["Entropy"][-1] == pytest.approx(-0.5, abs=0.1)
+    assert table["Entropy"][0] > 0
+
+
+@each_climber
+def test_a_policy_that_climbs_q_goes_to_a_target_within_unequal_bounds(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/Target-v0", 6_000)
     assert ac.mode(np.ones((1, 1), np.float32)).item() == pytest.approx(-2, abs=0.1)
 
 
@@ -150,8 +177,10 @@ def test_dqn_learns_cartpole_in_fifteen_thousand_steps(tmp_path: Path) -> None:
     assert mean_return(ac, "CartPole-v1") > 120
 
 
-def test_ddpg_learns_pendulum_in_six_thousand_steps(tmp_path: Path) -> None:
-    ac = train(ddpg, tmp_path, "Pendulum-v1", 6_000, hidden_sizes=(64, 64), update_every=1, act_noise=0.1)
+@each_climber
+def test_pendulum_is_learned_in_six_thousand_steps(algo: ModuleType, tmp_path: Path) -> None:
+    settings = {"pi_lr": 3e-3, "q_lr": 3e-3, "gamma": 0.98} if algo is sac else {"act_noise": 0.1}
+    ac = train(algo, tmp_path, "Pendulum-v1", 6_000, hidden_sizes=(64, 64), update_every=1, **settings)
     assert random_return(make_env("Pendulum-v1")) < -900
     assert mean_return(ac, "Pendulum-v1") > -400
 
@@ -166,6 +195,8 @@ def test_ddpg_learns_pendulum_in_six_thousand_steps(tmp_path: Path) -> None:
         (ppo, "Pendulum-v1", -900, -250),
         (dqn, "CartPole-v1", 40, 400),
         (ddpg, "Pendulum-v1", -900, -200),
+        (td3, "Pendulum-v1", -900, -200),
+        (sac, "Pendulum-v1", -900, -200),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).split(".")[-1],
 )
