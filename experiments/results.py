@@ -20,6 +20,7 @@ from tables import DATA, ROOT, markdown, write_table
 
 from rlsuite.envs.episodes import random_return
 from rlsuite.envs.making import make_env
+from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
 
 # algorithm, environment, number of seeds from 0
@@ -71,6 +72,18 @@ def train(task: tuple[str, str, int]) -> None:
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
+def env_kwargs(algo: str, env: str) -> str:
+    """Arguments of the environment that the preset of a pair has, as JSON."""
+    kwargs: str = PRESETS.get(algo, {}).get(env, {}).get("env_kwargs", "{}")
+    return kwargs
+
+
+def env_name(algo: str, env: str) -> str:
+    """The environment as the table calls it."""
+    kwargs = env_kwargs(algo, env)
+    return env if kwargs == "{}" else f"{env} {kwargs}"
+
+
 def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
     """One line of the table; None while a seed is missing."""
     runs = [run for run in (finished(algo, env, seed) for seed in range(seeds)) if run]
@@ -79,12 +92,12 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
     returns = [json.loads((run / "result.json").read_text())["AverageEpRet"] for run in runs]
     return {
         "algorithm": algo,
-        "environment": env,
+        "environment": env_name(algo, env),
         "env steps": f"{read_config(runs[0])['total_steps']:,}",
         "return, mean of seeds": shown(statistics.mean(returns)),
         "worst seed": shown(min(returns)),
         "each seed": " ".join(shown(ret) for ret in returns),
-        "random policy": shown(random_return(make_env(env), episodes=500)),
+        "random policy": shown(random_return(make_env(env, env_kwargs(algo, env)), episodes=500)),
     }
 
 
@@ -113,7 +126,7 @@ def main() -> None:
     published = DATA / "results.csv"
     with published.open(newline="", encoding="utf-8") as file:
         before = {(old["algorithm"], old["environment"]): old for old in csv.DictReader(file)}
-    rows = [r for r in (row(*task) or before.get(task[:2]) for task in TASKS) if r]
+    rows = [r for r in (row(*task) or before.get((task[0], env_name(*task[:2]))) for task in TASKS) if r]
     write_table(published, rows)
     table = markdown(rows)
     readme = ROOT / "README.md"
