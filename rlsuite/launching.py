@@ -118,10 +118,10 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
 def _check_environment(algorithm: ModuleType, config: Any) -> None:
     """Raise UserError if the environment can't be made, has spaces that don't fit, or asks for too much memory."""
     from rlsuite.common.replay import check_memory
-    from rlsuite.envs.making import make_env
+    from rlsuite.envs.making import configured_env
 
     network = inspect.signature(algorithm.train).parameters["actor_critic"].default
-    with closing(make_env(config.env, config.env_kwargs)) as env:
+    with closing(configured_env(config)) as env:
         network(env.observation_space, env.action_space, config)
         for name in marked(type(config), STORED):
             check_memory(getattr(config, name), config.num_envs, env.observation_space, env.action_space)
@@ -177,10 +177,10 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
     """
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
-    from rlsuite.envs.making import make_env
+    from rlsuite.envs.making import configured_env
 
     if launch.test_episodes:
-        with closing(make_env(config.env, config.env_kwargs)) as env:
+        with closing(configured_env(config)) as env:
             returns, lengths = evaluate(ac.mode, env, launch.test_episodes, config.seed)
         stats = episode_stats(returns, lengths)
         logger.save_result({"TestEpisodes": len(returns), **stats})

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlsuite import settings
-from rlsuite.envs.making import check_module, make_env
+from rlsuite.envs.making import check_module, configured_env
 from rlsuite.envs.spaces import MisfitError, from_env, to_env
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
@@ -114,8 +115,21 @@ def load_snapshots(run_dir: Path, most: int) -> list[Snapshot]:
     return [Snapshot(*parts) for parts in zip(epochs, obs, _build(run_dir, weights), strict=True)]
 
 
+@dataclass(frozen=True)
+class SavedEnv:
+    """What config.json says of the environment, whatever the algorithm."""
+
+    env: str
+    env_kwargs: settings.JsonObject = "{}"
+    frame_skip: settings.Count = 1
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value that makes no sense."""
+        settings.check(self)
+
+
 def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
-    """The environment of a run, made anew from its config.json.
+    """The environment of a run, made anew from its config.json, as the run's networks see it.
 
     Raises:
         UserError: it was trained on a function of the user's, or the environment can't be made.
@@ -127,7 +141,7 @@ def run_env(config: dict[str, Any], render_mode: str | None = None) -> gym.Env:
             "environment itself"
         )
     check_module(env_id, "")
-    return make_env(env_id, str(config.get("env_kwargs", "{}")), render_mode)
+    return configured_env(settings.from_saved(SavedEnv, config), render_mode=render_mode)
 
 
 def algorithm(config: dict[str, Any]) -> ModuleType:

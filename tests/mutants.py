@@ -51,6 +51,7 @@ POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
+FITTED = "envs/test_making.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
 
 MUTANTS = [
@@ -566,6 +567,16 @@ MUTANTS = [
     Mutant("every rank plays all test episodes", "envs/evaluation.py",
            "_play(choose, env, episodes, seed, mpi.rank, mpi.size)", "_play(choose, env, episodes, seed, 0, 1)",
            "envs/test_evaluation.py::test_ranks_share_the_test_episodes"),
+
+    # ---- what every environment of a run is wrapped in
+    Mutant("of repeated actions only the last reward counts", "envs/making.py",
+           "total += number(rew)", "total = number(rew)", FITTED),
+    Mutant("an action is repeated after the end of the episode", "envs/making.py",
+           "if terminated or truncated:\n                break", "if terminated:\n                break", FITTED),
+    Mutant("all repetitions of an action share one array", "envs/making.py",
+           "action.copy() if isinstance(action, np.ndarray) else action", "action", FITTED),
+    Mutant("environments of the user's own function do not repeat actions", "envs/making.py",
+           "if config.frame_skip > 1:", "if config.frame_skip > 1 and not env_fn:", FITTED),
 
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",

@@ -1,5 +1,6 @@
 """Watching policies and replaying training episodes."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import TEST_EPISODES, episode_seed
+from rlsuite.errors import UserError
 from rlsuite.loading import load, run_env
 from rlsuite.play import main, play, play_again
 from rlsuite.rundir.policies import load_episode
@@ -218,3 +220,33 @@ def test_play_as_a_module(cartpole: Path, tmp_path: Path, python: Any) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert f"return {read_progress(cartpole)['MaxEpRet'][0]:.2f}," in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def skipping(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    """Each action is repeated 3 times: 20 steps of reward 1 are 7 decisions."""
+    settings = {"env": "rlsuite/ConstantReward-v0", "frame_skip": 3, "update_after": 64, "test_episodes": 2}
+    return train(tmp_path_factory.mktemp("skipping"), "dqn", **settings)
+
+
+def test_training_test_and_final_episodes_skip_alike_and_lengths_count_decisions(skipping: Path) -> None:
+    table = read_progress(skipping)
+    for name, value in {"AverageEpRet": 20, "EpLen": 7, "AverageTestEpRet": 20, "TestEpLen": 7}.items():
+        assert table[name].tolist() == [value] * 2, name
+    result = json.loads((skipping / "result.json").read_text())
+    assert (result["AverageEpRet"], result["EpLen"]) == (20, 7)
+    assert run_env(read_config(skipping)).reset(seed=0)
+    assert play(skipping, episodes=2) == [20, 20]
+
+
+def test_an_episode_in_which_actions_were_repeated_is_played_again_to_its_return(tmp_path: Path, train: Any) -> None:
+    run = train(tmp_path, "ppo", frame_skip=3)
+    for which in ("best", "worst"):
+        episode = load_episode(run, 1, which)
+        assert play_again(run, 1, which) == (episode.ret, episode.ret)
+        assert len(episode.actions) == -(-episode.ret // 3)  # CartPole's reward is 1 at each of its own steps
+    assert load_episode(run, 1, "best").ret > 3
+    saved = (run / "config.json").read_text()
+    (run / "config.json").write_text(saved.replace('"frame_skip": 3', '"frame_skip": 0'))
+    with pytest.raises(UserError, match=r"^config\.json: --frame-skip is 0, but must be "):
+        play_again(run, 1, "best")

@@ -89,6 +89,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: settings.JsonObject = "{}"  # JSON object of arguments for the environment
+    frame_skip: settings.Count = 1  # how often each action is repeated; rewards add up, and steps are counted after it
     seed: settings.Seed = 0  # seeds networks, actions, environments and sampling
     total_steps: settings.Steps = 500_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 8  # environments that step together, in each process

@@ -1,20 +1,88 @@
-"""Making environments from an id and keyword arguments."""
+"""Making environments: from an id and keyword arguments, or by a function of the user's, as a run wants them."""
 
 import importlib
 import json
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 
 from rlsuite.envs import probes
+from rlsuite.envs.spaces import number
 from rlsuite.errors import UserError
 
 EnvFn = Callable[[], gym.Env]
 
 probes.register()
+
+
+class EnvConfig(Protocol):
+    """The settings that one environment is made of."""
+
+    @property
+    def env(self) -> str:
+        """Id."""
+
+    @property
+    def env_kwargs(self) -> str:
+        """A JSON object of keyword arguments."""
+
+    @property
+    def frame_skip(self) -> int:
+        """How often each action is repeated."""
+
+
+def configured_env(config: EnvConfig, env_fn: EnvFn | None = None, render_mode: str | None = None) -> gym.Env:
+    """An environment as the networks of a run see it. Whatever a run does, it does in one that was made here.
+
+    Args:
+        config: settings.
+        env_fn: the user's own function, which takes the place of id and keyword arguments.
+        render_mode: as in Gymnasium; not for env_fn.
+
+    Raises:
+        UserError: it can't be made (see `make_env`), or wrapped.
+    """
+    env = env_fn() if env_fn else make_env(config.env, config.env_kwargs, render_mode)
+    if config.frame_skip > 1:
+        env = FrameSkip(_wrappable(env, "--frame-skip needs"), config.frame_skip)
+    return env
+
+
+def _wrappable(env: Any, who: str) -> gym.Env:
+    if not isinstance(env, gym.Env):
+        raise UserError(f"{who} a gymnasium.Env, which {type(env).__name__} is not: derive it from that class")
+    return env
+
+
+class FrameSkip(gym.Wrapper[Any, Any, Any, Any]):
+    """Repeats each action, adds up its rewards, and shows what the last of the repetitions led to.
+
+    To everything outside, one such step is one step: episodes are counted, cut, recorded and repeated in them. A time
+    limit within counts the environment's own.
+    """
+
+    def __init__(self, env: gym.Env, times: int) -> None:
+        """Repeat each action `times` times, fewer where the episode ends before."""
+        super().__init__(env)
+        self.times = times
+        if fps := env.metadata.get("render_fps"):  # a film has one frame for each action
+            self.metadata = {**env.metadata, "render_fps": fps / times}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One action, up to `times` steps."""
+        total = 0.0
+        for _ in range(self.times):
+            # An environment may change the action that it is given.
+            again = action.copy() if isinstance(action, np.ndarray) else action
+            obs, rew, terminated, truncated, info = self.env.step(again)
+            total += number(rew)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info
 
 
 def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None) -> gym.Env:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rlsuite import mpi, settings
 from rlsuite.envs.episodes import MAX_REPLAYABLE, RANDOM_STEPS, Episode, episode_seed, episode_stats
-from rlsuite.envs.making import EnvFn, make_env
+from rlsuite.envs.making import EnvConfig, EnvFn, configured_env
 from rlsuite.envs.spaces import LARGEST, MisfitError, action_shape, from_env, number, storage_dtype, to_env
 from rlsuite.errors import EnvError, NonFiniteError, UserError
 
@@ -31,16 +31,8 @@ def _innermost(env: gym.Env) -> Any:
     return getattr(env, "unwrapped", env)  # env_fn is foreign code, and what it returns may be no Gymnasium environment
 
 
-class EnvsConfig(Protocol):
+class EnvsConfig(EnvConfig, Protocol):
     """The settings of any algorithm, as far as they concern environments."""
-
-    @property
-    def env(self) -> str:
-        """Id."""
-
-    @property
-    def env_kwargs(self) -> str:
-        """A JSON object of keyword arguments."""
 
     @property
     def num_envs(self) -> int:
@@ -111,10 +103,10 @@ class Envs:
         """The environments that the settings ask for, or those of the user's own function.
 
         Raises:
-            UserError: they can't be made, or are not fit (see `make_env` and `Envs`), or env_fn is no function.
+            UserError: they can't be made, or are not fit (see `configured_env` and `Envs`), or env_fn is no function.
         """
         settings.expect_function(env_fn)
-        envs = cls(env_fn or (lambda: make_env(config.env, config.env_kwargs)), config.num_envs, config.seed)
+        envs = cls(lambda: configured_env(config, env_fn), config.num_envs, config.seed)
         envs.custom = env_fn is not None
         return envs
 

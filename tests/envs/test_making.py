@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium import spaces
 
-from rlsuite.envs.making import check_module, json_object, make_env
+from rlsuite.envs.making import FrameSkip, check_module, configured_env, json_object, make_env
+from rlsuite.envs.spaces import MisfitError
 from rlsuite.errors import UserError
+from rlsuite.loading import SavedEnv
 
 
 @pytest.mark.parametrize(
@@ -96,3 +100,65 @@ def test_json_object() -> None:
     for text in ("", "{", "[]", "3", "null", '"text"', "[" * 100_000):
         with pytest.raises(UserError, match="--flag must be a JSON object such as"):
             json_object(text, "--flag")
+
+
+class Counting(gym.Env):
+    """Reward 1, 2, 3, ... and the number of steps as the observation; ends after `last` steps."""
+
+    observation_space = spaces.Box(0, 100, (1,))
+    action_space = spaces.Box(-1, 1, (2,))
+    metadata = {"render_fps": 30}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(self, last: int, terminates: bool = True) -> None:
+        self.last, self.terminates = last, terminates
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.time, self.taken = 0, []
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        assert self.time <= self.last, "stepped after the end"
+        self.taken.append(action.tolist())
+        action *= 0
+        end = self.time == self.last
+        return np.full(1, self.time), self.time, end and self.terminates, end and not self.terminates, {"n": self.time}
+
+
+@pytest.mark.parametrize("terminates", [True, False])
+def test_frame_skip_repeats_the_action_adds_up_rewards_and_stops_where_the_episode_ends(terminates: bool) -> None:
+    inner = Counting(5, terminates)
+    env = FrameSkip(inner, 3)
+    env.reset()
+    act = np.array([0.5, -1])
+    obs, rew, terminated, truncated, info = env.step(act)
+    assert (obs.tolist(), rew, terminated, truncated, info) == ([3], 1 + 2 + 3, False, False, {"n": 3})
+    assert inner.taken == [[0.5, -1]] * 3
+    assert act.tolist() == [0.5, -1]  # though the environment has changed what it was given
+    obs, rew, terminated, truncated, info = env.step(act)
+    assert (obs.tolist(), rew, terminated, truncated, info) == ([5], 4 + 5, terminates, not terminates, {"n": 5})
+
+
+def test_frame_skip_refuses_a_reward_that_is_no_number_and_slows_films_down() -> None:
+    class Odd(Counting):
+        def step(self, action: Any) -> Any:
+            return np.zeros(1), "one", False, False, {}
+
+    env = FrameSkip(Odd(5), 3)
+    assert (env.metadata, Odd.metadata) == ({"render_fps": 10}, {"render_fps": 30})
+    env.reset()
+    with pytest.raises(MisfitError, match="the reward 'one', which is not a number"):
+        env.step(np.zeros(2))
+
+
+def test_without_frame_skip_nothing_is_wrapped() -> None:
+    env = Counting(5)
+    assert configured_env(SavedEnv("mine"), lambda: env) is env
+    skipping = configured_env(SavedEnv("mine", frame_skip=2), lambda: env)
+    assert (type(skipping), skipping.unwrapped) == (FrameSkip, env)
+
+
+def test_frame_skip_of_something_that_is_no_gymnasium_environment_is_one_sentence() -> None:
+    nothing: Any = "CartPole"
+    with pytest.raises(UserError, match=r"^--frame-skip needs a gymnasium\.Env, which str is not: derive it [^\n]*$"):
+        configured_env(SavedEnv("mine", frame_skip=2), lambda: nothing)

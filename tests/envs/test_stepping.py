@@ -520,6 +520,7 @@ def test_one_environment_in_new_wrappers_is_refused() -> None:
 class Config:
     env: str = "FrozenLake-v1"
     env_kwargs: str = '{"map_name": "8x8"}'
+    frame_skip: int = 1
     num_envs: int = 3
     seed: int = 7
 
@@ -530,6 +531,18 @@ def test_envs_of_settings() -> None:
     assert envs.obs_space == spaces.Discrete(64)
     own = Envs.of(Config(), Counter)
     assert [type(env) for env in own.envs] == [Counter] * 3
+
+
+def test_every_environment_of_a_run_repeats_each_action() -> None:
+    constant = Config("rlsuite/ConstantReward-v0", "{}", frame_skip=3)
+    for env_fn in (None, lambda: make_env("rlsuite/ConstantReward-v0")):
+        envs = Envs.of(constant, env_fn)
+        envs.reset()
+        assert envs.step(np.zeros(3, np.int64))[1].tolist() == [3, 3, 3]
+        assert (envs.ep_len.tolist(), envs.total_steps) == ([1] * 3, 3)
+        other = envs.another()
+        other.reset(seed=0)
+        assert other.step(0)[1] == 3
 
 
 class Closing(Counter):

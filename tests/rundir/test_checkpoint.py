@@ -92,6 +92,7 @@ MORE_PARTS = [
     ("dqn", {"buffer_size": 200, "double_q": "True", "dueling": "True", "num_envs": 4}),
     ("dqn", {"polyak": 0.9, "target_every": 2, "num_envs": 1}),
     ("ddpg", {"noise_corr": 0.9, "noise_schedule": "linear", "buffer_size": 100, "num_envs": 1}),
+    ("ppo", {"frame_skip": 3, "normalize_obs": "True"}),
 ]
 
 
