@@ -1,7 +1,8 @@
 """A trained policy, out of a run directory: `act = rlsuite.load(run_dir)(obs)`."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +15,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlsuite import settings
-from rlsuite.envs.making import check_module, configured_env
-from rlsuite.envs.spaces import MisfitError, from_env, to_env
+from rlsuite.envs.making import check_module, configured_env, raw_obs_space
+from rlsuite.envs.spaces import MisfitError, flat_space, flatten, from_env, is_flattened, to_env
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
 from rlsuite.rundir.policies import load_snapshot, load_weights, saved_epochs
@@ -31,15 +32,20 @@ class Policy:
     within its bounds, shaped and counted as its action space says.
     """
 
-    def __init__(self, ac: Any) -> None:
-        """Of the networks `ac`, which have `mode` and, if they can be sampled from, `act`."""
-        self.ac = ac
+    def __init__(self, ac: Any, obs_space: spaces.Space[Any] | None = None) -> None:
+        """Make it.
+
+        Args:
+            ac: the networks, which have `mode` and, if they can be sampled from, `act`.
+            obs_space: of the environment, where that of the networks is another one, the flattened.
+        """
+        self.ac, self.obs_space = ac, obs_space or ac.obs_space
 
     def __call__(self, obs: Any, sample: bool = False) -> Any:
         """The action for an observation.
 
         Args:
-            obs: (*obs_shape), or (B, *obs_shape) for a batch.
+            obs: (*obs_shape), or (B, *obs_shape) for a batch; of a Dict or Tuple, a sequence of them is a batch.
             sample: draw from the policy instead of taking its most probable action.
 
         Returns:
@@ -48,13 +54,10 @@ class Policy:
         Raises:
             UserError: the observation has another shape, or the policy is deterministic and can't be sampled from.
         """
-        space, act_space = self.ac.obs_space, self.ac.act_space
-        single = np.ndim(obs) == len(space.shape or ())
+        act_space = self.ac.act_space
         try:
-            batch = np.array([from_env(one, space) for one in ([obs] if single else obs)])
-            if isinstance(space, spaces.Discrete) and not all(map(space.contains, batch)):
-                raise MisfitError(f"its space is {space}")
-        except (MisfitError, TypeError) as error:
+            batch, single = self._batch(obs)
+        except (ValueError, TypeError) as error:  # a MisfitError is a ValueError
             raise UserError(
                 f"that is no observation of this policy's environment, nor a batch of them: {error}"
             ) from error
@@ -62,6 +65,21 @@ class Policy:
         if not single:
             return act
         return act[0].item() if isinstance(act_space, spaces.Discrete) else act[0]
+
+    def _batch(self, obs: Any) -> tuple[Array, bool]:
+        """Observations as the networks take them (B, *obs_shape), and whether it was only one."""
+        space = self.obs_space
+        if is_flattened(space):
+            with suppress(ValueError):  # a batch is one level deeper than an observation, so it can't be taken for one
+                return from_env(flatten(obs, space), self.ac.obs_space)[None], True
+            if isinstance(obs, Mapping):  # of which the keys would be the batch
+                flatten(obs, space)
+            return np.array([from_env(flatten(one, space), self.ac.obs_space) for one in obs]), False
+        single = np.ndim(obs) == len(space.shape or ())
+        batch = np.array([from_env(one, space) for one in ([obs] if single else obs)])
+        if isinstance(space, spaces.Discrete) and not all(map(space.contains, batch)):
+            raise MisfitError(f"its space is {space}")
+        return batch, single
 
     def choose(self, sample: bool) -> Any:
         """The network's own function from observations (B, *obs_shape) to actions, before they are the environment's.
@@ -98,7 +116,8 @@ def load(run_dir: str | Path, env: gym.Env | None = None, actor_critic: type[Any
     """
     run_dir = Path(run_dir)
     arrays, _ = read_safetensors(run_dir / "policy.safetensors")
-    return Policy(_build(run_dir, [arrays], env, actor_critic)[0])
+    (ac,), obs_space = _build(run_dir, [arrays], env, actor_critic)
+    return Policy(ac, obs_space)
 
 
 def load_snapshots(run_dir: Path, most: int) -> list[Snapshot]:
@@ -112,7 +131,7 @@ def load_snapshots(run_dir: Path, most: int) -> list[Snapshot]:
         raise UserError(f"{run_dir} has no snapshots yet; a value map is drawn from them")
     epochs = sorted({epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, most)})
     weights, obs = zip(*(load_snapshot(run_dir, epoch) for epoch in epochs), strict=True)
-    return [Snapshot(*parts) for parts in zip(epochs, obs, _build(run_dir, weights), strict=True)]
+    return [Snapshot(*parts) for parts in zip(epochs, obs, _build(run_dir, weights)[0], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -158,8 +177,8 @@ def algorithm(config: dict[str, Any]) -> ModuleType:
 
 def _build(
     run_dir: Path, weights: Sequence[Arrays], env: gym.Env | None = None, actor_critic: type[Any] | None = None
-) -> list[Any]:
-    """The networks of a run, once for each set of weights."""
+) -> tuple[list[Any], spaces.Space[Any]]:
+    """The networks of a run, once for each set of weights; and what the environment's observations were before them."""
     saved = read_config(run_dir)
     module = algorithm(saved)
     default = inspect.signature(module.train).parameters["actor_critic"].default
@@ -168,9 +187,11 @@ def _build(
         raise UserError(f"{run_dir} was trained with a network class of its own; pass it as actor_critic={trained}")
     config = settings.from_saved(module.Config, saved)
     own_env = run_env(saved) if env is None else None
-    made: Any = env or own_env
+    made: Any = own_env if env is None else env
     try:
-        networks = [(actor_critic or default)(made.observation_space, made.action_space, config) for _ in weights]
+        obs_space = raw_obs_space(made)
+        spaces_seen = flat_space(obs_space), made.action_space
+        networks = [(actor_critic or default)(*spaces_seen, config) for _ in weights]
         for ac, arrays in zip(networks, weights, strict=True):
             load_weights(ac, arrays)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -179,4 +200,4 @@ def _build(
     finally:
         if own_env is not None:
             own_env.close()
-    return networks
+    return networks, obs_space

@@ -578,6 +578,16 @@ MUTANTS = [
     Mutant("environments of the user's own function do not repeat actions", "envs/making.py",
            "if config.frame_skip > 1:", "if config.frame_skip > 1 and not env_fn:", FITTED),
 
+    Mutant("observations in parts are not checked before they are flattened", "envs/spaces.py",
+           "    _check_parts(obs, space)\n", "", "envs/test_spaces.py"),
+    Mutant("the parts of nested observations are not checked", "envs/spaces.py",
+           "_check_parts(*part)", "pass", "envs/test_spaces.py"),
+    Mutant("an environment of test episodes is not flattened", "envs/making.py",
+           "if is_flattened(raw_obs_space(env)):", "if is_flattened(raw_obs_space(env)) and env_fn:",
+           "test_run.py::test_a_run_says_once_that_it_flattens_observations"),
+    Mutant("a loaded policy does not know the space before flattening", "loading.py",
+           "return Policy(ac, obs_space)", "return Policy(ac)", "test_loading.py"),
+
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",
            '"state_scale": self.state_scale, ', "", f"{RESUMED}[ppo-CartPole-v1]"),

@@ -30,11 +30,22 @@ KINDS: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "matrix": (GRID, spaces.Box(np.array([[-3, 0, 1], [-1, -2, -5]]), np.array([[1, 9, 2], [1, 2, -4]]), (2, 3))),
     "narrow": (spaces.Box(-1, 1, (3,), np.float64), spaces.Box(-0.001, 0.001, (2,), np.float64)),
     "number": (spaces.Box(0, 255, (4, 4), np.uint8), spaces.Box(0, 1, ())),
+    "parts": (
+        spaces.Dict(
+            a=spaces.Tuple([spaces.Box(-1, 1, (2, 2)), spaces.Discrete(3, start=1)]),
+            b=spaces.MultiBinary(3),
+            c=spaces.MultiDiscrete([2, 3]),
+        ),
+        spaces.Discrete(3),
+    ),
+    "pair": (spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([[2, 3], [4, 2]])]), spaces.Box(-1, 2, (2,))),
+    "switches": (spaces.MultiBinary(4), spaces.Discrete(2)),
 }
+PARTS = ("parts", "pair", "switches")
 PAIRS = [
     *((algo, kind) for algo in (ppo, a2c) for kind in KINDS),
-    *((dqn, kind) for kind in ("from-five", "counted")),
-    *((ddpg, kind) for kind in ("matrix", "narrow", "number")),
+    *((dqn, kind) for kind in ("from-five", "counted", "parts", "switches")),
+    *((ddpg, kind) for kind in ("matrix", "narrow", "number", "pair")),
 ]
 SHORT = {"total_steps": 64, "steps_per_epoch": 32, "num_envs": 1, "hidden_sizes": (8,)}
 OFF_POLICY = {"update_after": 16, "batch_size": 8, "buffer_size": 100, "num_test_episodes": 1}
@@ -47,6 +58,12 @@ def name_of(value: Any) -> str:
 def contains(space: spaces.Space[Any], act: Any) -> bool:
     """A number out of an array of numbers is no array, and as good."""
     return space.contains(np.asarray(act) if isinstance(space, spaces.Box) else act)
+
+
+def several(space: spaces.Space[Any], count: int) -> Any:
+    """A batch of observations, as an array where they are arrays."""
+    batch = [space.sample() for _ in range(count)]
+    return batch if isinstance(space, spaces.Dict | spaces.Tuple) else np.array(batch)
 
 
 class Any5(gym.Env):
@@ -98,7 +115,7 @@ def test_actions_are_those_that_the_environment_takes(algo: ModuleType, kind: st
     obs, _ = env.reset(seed=0)
     for _ in range(5):
         obs, _, _, _, _ = env.step(policy(obs))
-    batch = np.array([obs_space.sample() for _ in range(200)])
+    batch = several(obs_space, 200)
     acts = policy(batch)
     assert acts.shape == (200, *act_space.shape)
     for one, act in zip(batch[:20], acts, strict=False):
@@ -118,7 +135,7 @@ def test_actions_are_those_that_the_environment_takes(algo: ModuleType, kind: st
 @pytest.mark.parametrize(("algo", "kind"), [pair for pair in PAIRS if pair[0] is ppo], ids=name_of)
 def test_sampled_actions_are_within_the_bounds_too(algo: ModuleType, kind: str, trained: Any) -> None:
     policy, (obs_space, act_space) = rlsuite.load(trained(algo, kind)), KINDS[kind]
-    batch = np.array([obs_space.sample()] * 500)
+    batch = [obs_space.sample()] * 500
     acts = policy(batch, sample=True)
     assert all(contains(act_space, act) for act in acts)
     assert contains(act_space, policy(batch[0], sample=True))
@@ -131,6 +148,26 @@ def test_a_deterministic_policy_can_not_be_sampled_from(algo: ModuleType, kind: 
     policy = rlsuite.load(trained(algo, kind))
     with pytest.raises(UserError, match=r"^this policy is deterministic and can't be sampled from; [^\n]*$"):
         policy(KINDS[kind][0].sample(), sample=True)
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_an_observation_in_parts_is_seen_as_the_networks_were_trained_on_it(kind: str, trained: Any) -> None:
+    policy, obs_space = rlsuite.load(trained(ppo, kind)), KINDS[kind][0]
+    batch = several(obs_space, 50)
+    flat = np.array([spaces.flatten(obs_space, obs) for obs in batch], np.float32)
+    logits_or_mu = policy.ac.pi(policy.ac.encode(flat))[0].numpy(force=True)
+    assert np.ptp(logits_or_mu, axis=0).min() > 0
+    expected = policy.ac.mode(flat)
+    np.testing.assert_allclose(policy(batch), expected, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(policy(tuple(batch)), policy(list(batch)))
+    given = rlsuite.load(trained(ppo, kind), Any5(kind))  # an environment of the user's, who has wrapped it in nothing
+    np.testing.assert_array_equal(given(batch), policy(batch))
+
+
+@pytest.mark.parametrize("obs", [{"a": 1}, {}, 3, None, [{"a": 1}], "text", np.zeros(3), np.zeros((2, 12))], ids=str)
+def test_what_is_no_observation_in_parts_is_one_sentence(obs: Any, trained: Any) -> None:
+    with pytest.raises(UserError, match=r"^that is no observation of this policy's environment, nor a batch [^\n]*$"):
+        rlsuite.load(trained(ppo, "parts"))(obs)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 2), (6,), (4, 3, 2), (1, 1, 2, 3)])

@@ -127,6 +127,24 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     assert sorted(path.stem for path in run.glob("episodes/*")) == [f"epoch_{epoch:06d}" for epoch in with_episode]
 
 
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ("Blackjack-v1", "Tuple observations are flattened by gymnasium.spaces.flatten, to 45 numbers each"),
+        ("CartPole-v1", ""),
+    ],
+)
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_run_says_once_that_it_flattens_observations(
+    env: str, said: str, quiet: bool, tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, "dqn", env=env, quiet=quiet, num_envs=4)
+    assert [line for line in capsys.readouterr().out.splitlines() if "flatten" in line] == [said] * bool(
+        said and not quiet
+    )
+    assert len(read_progress(run)["Epoch"]) == 2
+
+
 def test_runs_of_the_same_second_do_not_overwrite_each_other(
     tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ class ObsEncoder(nn.Module):
     count: Tensor
 
     def __init__(self, obs_space: spaces.Space[Any], normalize: bool) -> None:
-        """Raises UserError for a space that is neither Box nor Discrete."""
+        """Raises UserError for a space that is neither Box nor Discrete; others come flattened, if they can be."""
         super().__init__()
         self.discrete = isinstance(obs_space, spaces.Discrete)
         if isinstance(obs_space, spaces.Discrete):
@@ -36,8 +36,9 @@ class ObsEncoder(nn.Module):
             self.features = math.prod(obs_space.shape)
         else:
             raise UserError(
-                f"observation space {obs_space} is not supported, Box and Discrete are: "
-                "wrap the environment in gymnasium.wrappers.FlattenObservation"
+                f"observation space {' '.join(str(obs_space).split())} is not supported; Box and Discrete are, and, "
+                "flattened as by gymnasium.wrappers.FlattenObservation, MultiDiscrete, MultiBinary, and Dict and Tuple "
+                "of these: make it one of them with gymnasium.wrappers.TransformObservation"
             )
         self.normalize = normalize and not self.discrete
         self.scale = 1 / 255 if obs_space.dtype == np.uint8 and len(obs_space.shape or ()) > 1 else 1.0

@@ -11,6 +11,7 @@ from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer
 from rlsuite.common.replay import ReplayBuffer
+from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
 from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
 from rlsuite.rundir.policies import save_episodes, save_policy, save_snapshot
@@ -66,6 +67,9 @@ class Training:
         run_dir = logger.start(self.algo, self.config, self.total_steps, network=network, custom_env=envs.custom)
         self.run_dir = run_dir
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
+        if is_flattened(envs.raw_obs_space):
+            kind, features = type(envs.raw_obs_space).__name__, envs.obs_shape[0]
+            logger.say(f"{kind} observations are flattened by gymnasium.spaces.flatten, to {features} numbers each")
         if self.memory is not None:
             size = f"{self.memory.nbytes / 1e6:,.1f} MB for {self.config.buffer_size:,} transitions"
             logger.say(f"replay buffer: {size}" + (f" on each of {mpi.size} ranks" if mpi.size > 1 else ""))

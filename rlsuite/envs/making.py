@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from rlsuite.envs import probes
-from rlsuite.envs.spaces import number
+from rlsuite.envs.spaces import flat_space, flatten, is_flattened, number
 from rlsuite.errors import UserError
 
 EnvFn = Callable[[], gym.Env]
@@ -49,7 +51,14 @@ def configured_env(config: EnvConfig, env_fn: EnvFn | None = None, render_mode: 
     env = env_fn() if env_fn else make_env(config.env, config.env_kwargs, render_mode)
     if config.frame_skip > 1:
         env = FrameSkip(_wrappable(env, "--frame-skip needs"), config.frame_skip)
+    if is_flattened(raw_obs_space(env)):
+        env = Flattened(_wrappable(env, f"{type(raw_obs_space(env)).__name__} observations need"))
     return env
+
+
+def raw_obs_space(env: Any) -> Any:
+    """The space of what an environment returned before it was flattened here; None if it has none."""
+    return getattr(env.env if isinstance(env, Flattened) else env, "observation_space", None)
 
 
 def _wrappable(env: Any, who: str) -> gym.Env:
@@ -83,6 +92,20 @@ class FrameSkip(gym.Wrapper[Any, Any, Any, Any]):
             if terminated or truncated:
                 break
         return obs, total, terminated, truncated, info
+
+
+class Flattened(gym.ObservationWrapper[Any, Any, Any]):
+    """Turns Dict, Tuple, MultiDiscrete and MultiBinary observations into vectors, as Gymnasium flattens them."""
+
+    def __init__(self, env: gym.Env) -> None:
+        """The space becomes the Box that Gymnasium flattens it into."""
+        super().__init__(env)
+        self.raw: spaces.Space[Any] = env.observation_space
+        self.observation_space = flat_space(self.raw)
+
+    def observation(self, observation: Any) -> NDArray[Any]:
+        """An observation (F,)."""
+        return flatten(observation, self.raw)
 
 
 def make_env(env_id: str, env_kwargs: str = "{}", render_mode: str | None = None) -> gym.Env:

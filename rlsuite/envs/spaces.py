@@ -4,6 +4,7 @@ shape letters: N environments, d action dimensions
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,59 @@ def from_env(obs: Any, obs_space: spaces.Space[Any]) -> NDArray[Any]:
     if np.count_nonzero(changed):
         raise MisfitError(f"its observation holds {array[changed][0]} ({array.dtype}), {advice}")
     return stored
+
+
+def is_flattened(space: Any) -> bool:
+    """Whether Gymnasium's `flatten` turns samples into vectors: those of MultiDiscrete, MultiBinary, Dict and Tuple.
+
+    Not of a Dict or Tuple that holds anything else than these, Box and Discrete at any depth: Text is no number, and
+    Graph, Sequence and OneOf have no fixed size or meaning of each place.
+    """
+    return not isinstance(space, spaces.Box | spaces.Discrete) and _has_fixed_parts(space)
+
+
+def _has_fixed_parts(space: Any) -> bool:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return len(parts) > 0 and all(map(_has_fixed_parts, parts))
+    return isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+
+
+def flat_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The Box that samples are flattened into, or the space itself where nothing is to be done."""
+    return spaces.flatten_space(space) if is_flattened(space) else space
+
+
+def flatten(obs: Any, space: spaces.Space[Any]) -> NDArray[Any]:
+    """An observation (F,) of `flat_space(space)`: Gymnasium's `flatten`, which alone would let what does not fit pass.
+
+    Parts follow one another, Discrete ones as one-hot vectors.
+
+    Raises:
+        MisfitError: a part is missing, or does not fit its space.
+    """
+    _check_parts(obs, space)
+    return np.asarray(spaces.flatten(space, obs))
+
+
+def _check_parts(obs: Any, space: spaces.Space[Any]) -> None:
+    parts: Sequence[tuple[Any, spaces.Space[Any]]] = ()
+    if isinstance(space, spaces.Dict):
+        if not isinstance(obs, Mapping) or not space.spaces.keys() <= obs.keys():
+            keys = f"with the keys {list(obs)}" if isinstance(obs, Mapping) else f"of type {type(obs).__name__}"
+            raise MisfitError(f"it returned an observation {keys}, and its space is a Dict of {list(space.spaces)}")
+        parts = [(obs[key], part) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(obs, tuple | list) or len(obs) != len(space.spaces):
+            many = f"{len(obs)} parts" if isinstance(obs, tuple | list) else f"type {type(obs).__name__}"
+            raise MisfitError(f"it returned an observation of {many}, and its space is a Tuple of {len(space.spaces)}")
+        parts = list(zip(obs, space.spaces, strict=True))
+    else:
+        stored = from_env(obs, space)
+        if not isinstance(space, spaces.Box) and not space.contains(stored.astype(space.dtype)):
+            raise MisfitError(f"its observation {obs} is not in {space}")
+    for part in parts:
+        _check_parts(*part)
 
 
 def number(rew: Any) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rlsuite import mpi, settings
 from rlsuite.envs.episodes import MAX_REPLAYABLE, RANDOM_STEPS, Episode, episode_seed, episode_stats
-from rlsuite.envs.making import EnvConfig, EnvFn, configured_env
+from rlsuite.envs.making import EnvConfig, EnvFn, configured_env, raw_obs_space
 from rlsuite.envs.spaces import LARGEST, MisfitError, action_shape, from_env, number, storage_dtype, to_env
 from rlsuite.errors import EnvError, NonFiniteError, UserError
 
@@ -68,6 +68,7 @@ class Envs:
         while len(self.envs) < num_envs:
             self.envs.append(self._make())
         self.obs_space, self.act_space = self.envs[0].observation_space, self.envs[0].action_space
+        self.raw_obs_space = raw_obs_space(self.envs[0])  # before it was flattened, if it was
         for env in self.envs[1:]:
             if env.observation_space != self.obs_space or env.action_space != self.act_space:
                 raise UserError("env_fn returns environments whose spaces differ; they must be equal")

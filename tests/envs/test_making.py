@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlsuite.envs.making import FrameSkip, check_module, configured_env, json_object, make_env
+from rlsuite.envs.making import (
+    Flattened,
+    FrameSkip,
+    check_module,
+    configured_env,
+    json_object,
+    make_env,
+    raw_obs_space,
+)
 from rlsuite.envs.spaces import MisfitError
-from rlsuite.errors import UserError
+from rlsuite.envs.stepping import Envs
+from rlsuite.errors import EnvError, UserError
 from rlsuite.loading import SavedEnv
 
 
@@ -162,3 +171,53 @@ def test_frame_skip_of_something_that_is_no_gymnasium_environment_is_one_sentenc
     nothing: Any = "CartPole"
     with pytest.raises(UserError, match=r"^--frame-skip needs a gymnasium\.Env, which str is not: derive it [^\n]*$"):
         configured_env(SavedEnv("mine", frame_skip=2), lambda: nothing)
+
+
+class Parts(gym.Env):
+    """A Dict of a number and the time; after five steps the time is out of its space."""
+
+    observation_space = spaces.Dict(speed=spaces.Box(-1, 1, (1,)), time=spaces.Discrete(5))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.time = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.time = 0
+        return {"time": 0, "speed": np.array([0.5])}, {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        return {"time": self.time, "speed": np.array([-0.5])}, 1.0, False, False, {}
+
+
+def test_observations_in_parts_are_flattened_after_the_last_repetition() -> None:
+    env = configured_env(SavedEnv("mine", frame_skip=2), Parts)
+    assert (type(env), type(env.env)) == (Flattened, FrameSkip)
+    assert raw_obs_space(env) is Parts.observation_space
+    assert env.observation_space == spaces.flatten_space(Parts.observation_space)
+    assert env.reset(seed=0)[0].tolist() == [0.5, 1, 0, 0, 0, 0]
+    assert env.step(0)[0].tolist() == [-0.5, 0, 0, 1, 0, 0]
+
+
+def test_an_environment_of_observations_in_parts_steps_with_others() -> None:
+    envs = Envs(lambda: configured_env(SavedEnv("mine"), Parts), 2, seed=0)
+    assert (envs.reset().dtype, envs.obs.tolist()) == (np.float32, [[0.5, 1, 0, 0, 0, 0]] * 2)
+    assert envs.step(np.zeros(2, np.int64))[0].tolist() == [[-0.5, 0, 1, 0, 0, 0]] * 2
+    for _ in range(3):
+        envs.step(np.zeros(2, np.int64))
+    with pytest.raises(
+        EnvError, match=r"^environment 0 failed at step 5 .*: its observation 5 is not in Discrete\(5\)"
+    ):
+        envs.step(np.zeros(2, np.int64))
+
+
+def test_parts_of_something_that_is_no_gymnasium_environment_are_one_sentence() -> None:
+    class Duck:
+        observation_space, action_space = Parts.observation_space, Parts.action_space
+
+    duck: Any = Duck
+    with pytest.raises(
+        UserError, match=r"^Dict observations need a gymnasium\.Env, which Duck is not: derive it [^\n]*$"
+    ):
+        configured_env(SavedEnv("mine"), duck)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlsuite.envs.spaces import MisfitError, action_shape, from_env, number, storage_dtype, to_env
+from rlsuite.envs.spaces import (
+    MisfitError,
+    action_shape,
+    flat_space,
+    flatten,
+    from_env,
+    is_flattened,
+    number,
+    storage_dtype,
+    to_env,
+)
 
 UNEVEN = spaces.Box(np.array([-3, 0], np.float32), np.array([1, 10], np.float32))
 
@@ -154,3 +164,75 @@ def test_number(rew: Any) -> None:
 def test_number_names_what_is_not_one(rew: Any, said: str) -> None:
     with pytest.raises(MisfitError, match=said):
         number(rew)
+
+
+PAIR = spaces.Tuple([spaces.Discrete(3, start=2), spaces.Box(-1, 1, (2, 2), np.float32)])
+NESTED = spaces.Dict(
+    b=spaces.MultiBinary((2, 2)), a=spaces.Dict(pair=PAIR), c=spaces.MultiDiscrete([2, 3], start=[1, 0])
+)
+FITTING = {"b": [[0, 1], [1, 0]], "a": {"pair": (4, np.array([[0, 0.5], [-1, 1]]))}, "c": np.array([2, 1])}
+
+
+def test_a_nested_observation_by_hand() -> None:
+    assert list(NESTED.spaces) == ["b", "a", "c"]
+    expected = [0, 1, 1, 0, 0, 0, 1, 0, 0.5, -1, 1, 0, 1, 0, 1, 0]
+    assert flatten(FITTING, NESTED).tolist() == expected
+    assert flat_space(NESTED).shape == (len(expected),)
+
+
+@pytest.mark.parametrize("space", [NESTED, PAIR, spaces.MultiBinary(3), spaces.MultiDiscrete([[2, 3], [4, 2]])])
+def test_observations_are_flattened_as_by_gymnasium(space: spaces.Space[Any]) -> None:
+    assert is_flattened(space)
+    space.seed(0)
+    flat = flat_space(space)
+    assert flat == spaces.flatten_space(space)
+    for _ in range(20):
+        obs = space.sample()
+        ours, theirs = flatten(obs, space), spaces.flatten(space, obs)
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == flat.dtype
+        assert flat.contains(ours)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        FLOATS,
+        spaces.Discrete(3),
+        spaces.Text(3),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(FLOATS, None),
+        spaces.OneOf([FLOATS, spaces.Discrete(2)]),
+        spaces.Dict(a=FLOATS, b=spaces.Tuple([FLOATS, spaces.Text(3)])),
+        spaces.Dict({}),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_spaces_that_are_not_flattened(space: spaces.Space[Any]) -> None:
+    assert not is_flattened(space)
+    assert flat_space(space) is space
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"c": np.array([2, 3])}, r"its observation \[2 3\] is not in MultiDiscrete"),  # would set a neighbour's place
+        ({"c": np.array([0, 0])}, r"its observation \[0 0\] is not in MultiDiscrete"),
+        ({"c": np.array([1.5, 0])}, r"holds 1\.5"),
+        ({"b": [0, 1, 1, 0]}, r"shape \(4,\), and its space is MultiBinary"),
+        ({"b": [[0, 2], [1, 0]]}, "is not in MultiBinary"),
+        ({"a": {"pair": (1, np.zeros((2, 2)))}}, r"its observation 1 is not in Discrete\(3, start=2\)"),
+        ({"a": {"pair": (2, np.zeros(4))}}, r"shape \(4,\), and its space is Box"),
+        ({"a": {"pair": (2, np.full((2, 2), 1e300))}}, "too large for float32"),
+        ({"a": {"pair": (2,)}}, "an observation of 1 parts, and its space is a Tuple of 2"),
+        ({"a": {"pair": 2}}, "an observation of type int, and its space is a Tuple of 2"),
+        ({"a": {"par": 2}}, r"an observation with the keys \['par'\], and its space is a Dict of \['pair'\]"),
+        ({"a": 2}, r"an observation of type int, and its space is a Dict of \['pair'\]"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_though_gymnasium_would_flatten_some(
+    change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MisfitError, match=said):
+        flatten(FITTING | change, NESTED)
