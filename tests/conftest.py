@@ -22,7 +22,7 @@ CONTINUOUS = ["ddpg", "td3", "sac"]
 OFF_POLICY = ["dqn", *CONTINUOUS]
 ALGORITHMS = ON_POLICY + OFF_POLICY
 ENVS = {
-    **dict.fromkeys(ON_POLICY, ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1")),
+    **dict.fromkeys(ON_POLICY, ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "rlsuite/Switches-v0")),
     "dqn": ("CartPole-v1", "FrozenLake-v1"),
     **dict.fromkeys(CONTINUOUS, ("Pendulum-v1",)),
 }

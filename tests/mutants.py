@@ -582,11 +582,27 @@ MUTANTS = [
            "    _check_parts(obs, space)\n", "", "envs/test_spaces.py"),
     Mutant("the parts of nested observations are not checked", "envs/spaces.py",
            "_check_parts(*part)", "pass", "envs/test_spaces.py"),
-    Mutant("an environment of test episodes is not flattened", "envs/making.py",
+    Mutant("environments made from an id are not flattened", "envs/making.py",
            "if is_flattened(raw_obs_space(env)):", "if is_flattened(raw_obs_space(env)) and env_fn:",
            "test_run.py::test_a_run_says_once_that_it_flattens_observations"),
     Mutant("a loaded policy does not know the space before flattening", "loading.py",
            "return Policy(ac, obs_space)", "return Policy(ac)", "test_loading.py"),
+
+    # ---- several components of an action
+    *(Mutant(f"MultiDiscrete: one component is left out of the {what}", "common/distributions.py", old, new,
+             "common/test_distributions.py") for what, old, new in (
+        ("log-probability", 'act, reduction="none").sum(-1)', 'act, reduction="none")[:, 1:].sum(-1)'),
+        ("entropy", "categorical_entropy(self.logits).sum(-1)", "categorical_entropy(self.logits)[:, 1:].sum(-1)"),
+        ("KL", "categorical_kl(self.logits, other.logits).sum(-1)",
+         "categorical_kl(self.logits, other.logits)[:, 1:].sum(-1)"))),
+    Mutant("MultiDiscrete: actions that there are not can be taken", "common/actor_critic.py",
+           "(0, 1), value=NEVER)", "(0, 1), value=0.0)", "common/test_actor_critic.py"),
+    Mutant("MultiDiscrete: each component has the outputs of the first", "common/actor_critic.py",
+           "torch.arange(end - n, end)", "torch.arange(n)", "common/test_actor_critic.py"),
+    Mutant("MultiDiscrete: components are not counted from their start", "envs/spaces.py",
+           " + act_space.start).astype", ").astype", "envs/test_spaces.py"),
+    Mutant("ActionEntropy is that of the first component alone", "common/health.py",
+           "for component in components])", "for component in components[:1]])", "common/test_health.py"),
 
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",

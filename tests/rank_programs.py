@@ -76,6 +76,8 @@ class Decided(ActorCritic):
         noise = np.sin(100 * obs)
         if isinstance(self.act_space, spaces.Discrete):
             return (noise[:, 0] > 0).astype(np.int64) + (noise[:, 1] > 0)
+        if isinstance(self.act_space, spaces.MultiDiscrete):
+            return (noise > 0).astype(np.int64)[:, :2] + np.array([0, 1]) * (noise[:, 2:] > 0)
         return (self.mode(obs) + noise[:, :2]).astype(np.float32)
 
 
@@ -93,6 +95,7 @@ def sample(buf: ReplayBuffer, batch_size: int) -> Transitions:
 
 
 DISCRETE, BOX = spaces.Discrete(3), spaces.Box(np.array([-1, 0], np.float32), np.array([3, 1], np.float32))
+COMPONENTS = spaces.MultiDiscrete([2, 3])
 ON_POLICY = {"rollout_len": STEPS, "normalize_obs": True, "scale_reward": True, "ent_coef": 0.01}
 OFF_POLICY = {"start_steps": 0, "update_after": 4 * ENVIRONMENTS, "update_every": 6, "batch_size": 4 * ENVIRONMENTS}
 OFF_POLICY |= {"buffer_size": 1000, "num_test_episodes": TESTS, "normalize_obs": True, "activation": "tanh"}
@@ -105,6 +108,7 @@ UPDATES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
     "a2c-box": (BOX, ON_POLICY),
     "ppo": (DISCRETE, {**ON_POLICY, **PPO}),
     "ppo-box": (BOX, {**ON_POLICY, **PPO}),
+    "ppo-components": (COMPONENTS, {**ON_POLICY, **PPO}),
     "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1}),
     "ddpg": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
     "td3": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),

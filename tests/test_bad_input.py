@@ -181,9 +181,12 @@ def test_an_unsupported_observation_space(algo: str, space: str, refuse: Refuse,
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_unsupported_action_space(algo: str, space: str, refuse: Refuse, command: Any) -> None:
+    if space == "MultiDiscrete" and algo not in OFF_POLICY:
+        return
     message = refuse(rlsuite.run, command(algo, **faulty(algo, act=space)))
     assert re.search(rf"action.*{re.escape(str(SPACES[space]))}", message)
-    assert re.search(r"gymnasium\.(wrappers\.)?\w+", message)
+    way_out = r"use ppo, a2c or vpg$" if space == "MultiDiscrete" else r"gymnasium\.(wrappers\.)?\w+"
+    assert re.search(way_out, message)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import random_return
 from rlsuite.envs.evaluation import evaluate
-from rlsuite.envs.making import make_env
+from rlsuite.envs.making import configured_env, make_env
+from rlsuite.loading import SavedEnv
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import find_runs, read_progress
 
@@ -46,7 +47,8 @@ def value(ac: ActorCritic, obs: Any) -> float:
 
 
 def mean_return(ac: ActorCritic, env_id: str, env_kwargs: str = "{}", episodes: int = 20) -> float:
-    return float(np.mean(evaluate(ac.mode, make_env(env_id, env_kwargs), episodes, seed=0)[0]))
+    env = configured_env(SavedEnv(env_id, env_kwargs))
+    return float(np.mean(evaluate(ac.mode, env, episodes, seed=0)[0]))
 
 
 @each_algo
@@ -91,6 +93,13 @@ def test_chain_values_are_powers_of_gamma(algo: ModuleType, tmp_path: Path) -> N
 def test_mean_action_goes_to_a_target_within_unequal_bounds(algo: ModuleType, tmp_path: Path) -> None:
     ac = train(algo, tmp_path, "rlsuite/Target-v0", 40_000, lr_schedule="linear")
     assert ac.mode(np.ones((1, 1), np.float32)).item() == pytest.approx(-2, abs=0.15)
+
+
+@each_algo
+def test_each_component_of_an_action_finds_its_right_answer(algo: ModuleType, tmp_path: Path) -> None:
+    ac = train(algo, tmp_path, "rlsuite/Switches-v0", 20_000, gamma=0.5)
+    assert mean_return(ac, "rlsuite/Switches-v0") == 8.0
+    assert random_return(make_env("rlsuite/Switches-v0")) == pytest.approx(10 / 3, abs=0.5)
 
 
 CONTINUOUS = '{"continuous": true}'

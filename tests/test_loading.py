@@ -40,6 +40,8 @@ KINDS: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     ),
     "pair": (spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([[2, 3], [4, 2]])]), spaces.Box(-1, 2, (2,))),
     "switches": (spaces.MultiBinary(4), spaces.Discrete(2)),
+    "components": (GRID, spaces.MultiDiscrete([[2, 3], [4, 2]], np.uint8, start=[[0, 1], [5, 0]])),
+    "component": (spaces.Discrete(2), spaces.MultiDiscrete(3)),
 }
 PARTS = ("parts", "pair", "switches")
 PAIRS = [
@@ -57,7 +59,7 @@ def name_of(value: Any) -> str:
 
 def contains(space: spaces.Space[Any], act: Any) -> bool:
     """A number out of an array of numbers is no array, and as good."""
-    return space.contains(np.asarray(act) if isinstance(space, spaces.Box) else act)
+    return space.contains(np.asarray(act) if isinstance(space, spaces.Box | spaces.MultiDiscrete) else act)
 
 
 def several(space: spaces.Space[Any], count: int) -> Any:
@@ -130,6 +132,8 @@ def test_actions_are_those_that_the_environment_takes(algo: ModuleType, kind: st
         assert act_space.start <= acts.min() <= acts.max() < act_space.start + act_space.n
     else:
         assert acts.dtype == act_space.dtype
+    if kind == "components":
+        assert policy.ac.pi(policy.ac.encode(batch)).logits.shape == (200, 4, 4)
 
 
 @pytest.mark.parametrize(("algo", "kind"), [pair for pair in PAIRS if pair[0] is ppo], ids=name_of)

@@ -5,7 +5,7 @@ episodes. The environments are in different situations, so even a short rollout 
 in for the rest of the episode. A2C is A3C without its asynchrony: all environments wait for each other. What a policy
 gradient and a baseline are, vpg.py derives.
 
-On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete or Box.
+On-policy. Actions: Discrete, MultiDiscrete or Box (diagonal Gaussian). Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (s_t the state at step t, B samples of one rollout, log-probabilities in nats):
 

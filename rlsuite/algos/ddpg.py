@@ -5,7 +5,7 @@ learns a second network μ(s) that climbs Q. Since Q(s, a) is differentiable in 
 better action lies, and the chain rule carries it on to the parameters of μ. So the policy is trained through the
 critic, the critic by Bellman's equation, and both from steps drawn at random from a large memory.
 
-Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box.
+Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (B transitions drawn from the replay buffer; s' is the state after s, target a
 slow copy of Q and μ):

@@ -6,7 +6,7 @@ single steps (s, a, rew, s'), whoever took them. DQN makes this stable with a ne
 drawn at random from a large memory, which are nearly independent. And it trains towards targets of an older copy of the
 network, which hold still for a while.
 
-Off-policy. Actions: Discrete. Observations: Discrete or Box.
+Off-policy. Actions: Discrete. Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (B transitions drawn from the replay buffer; q is the network q_net, target its
 older copy; s' the state after s, a' an action there):

@@ -10,7 +10,7 @@ return J by the policy's parameters. The baseline V(s) is the return to expect i
 advantage adv, whose noise is smaller. λ (lam) sets how much of what was observed enters adv, from one reward (0) to all
 (1); the value function stands in for the rest.
 
-On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete or Box.
+On-policy. Actions: Discrete, MultiDiscrete or Box (diagonal Gaussian). Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (s_t the state at step t, B samples of one rollout, log-probabilities in nats):
 

@@ -4,7 +4,7 @@ The idea. Make actions that turned out better than expected more probable, and t
 trained alongside, says what to expect; the difference is the advantage. The gradient needs no model of the environment,
 but it is only right for data of the present policy: each rollout serves one step of the policy and is thrown away.
 
-On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete or Box.
+On-policy. Actions: Discrete, MultiDiscrete or Box (diagonal Gaussian). Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (s_t the state at step t, B samples of one rollout, log-probabilities in nats):
 

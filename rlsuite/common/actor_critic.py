@@ -1,6 +1,7 @@
 """Policies and value functions.
 
-shape letters: B samples, d action dimensions, n discrete actions, F features that the networks see
+shape letters: B samples, d action dimensions, n discrete actions, k components of MultiDiscrete actions,
+F features that the networks see
 """
 
 import itertools
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlsuite.common.activations import ACTIVATIONS
-from rlsuite.common.distributions import Categorical, Distribution, Gaussian
+from rlsuite.common.distributions import NEVER, Categorical, Distribution, Gaussian, MultiCategorical
 from rlsuite.common.normalize import ObsEncoder
 from rlsuite.errors import UserError
 
@@ -69,6 +70,31 @@ class CategoricalPolicy(MLP):
     def forward(self, x: Tensor) -> Categorical:
         """The action distributions at features x (B, F)."""
         return Categorical(self.outputs(x))
+
+
+class MultiCategoricalPolicy(MLP):
+    """π(a|s) of k components with their own numbers of actions: features (B, F) -> MultiCategorical.
+
+    Given the state the components are independent. One network has the logits of all as its outputs.
+    """
+
+    place: Tensor
+
+    def __init__(
+        self, features: int, act_space: spaces.MultiDiscrete, hidden_sizes: Sequence[int], activation: str
+    ) -> None:
+        """`place` (k, n) says which output is which logit; the output after the last stands for what there is not."""
+        counts = [int(n) for n in act_space.nvec.flat]
+        super().__init__([features, *hidden_sizes, sum(counts)], activation, out_gain=0.01)
+        place = torch.full((len(counts), max(counts)), sum(counts))
+        for row, n, end in zip(place, counts, itertools.accumulate(counts), strict=True):
+            row[:n] = torch.arange(end - n, end)
+        self.register_buffer("place", place, persistent=False)  # it follows from the space
+
+    def forward(self, x: Tensor) -> MultiCategorical:
+        """The action distributions at features x (B, F)."""
+        padded = nn.functional.pad(self.outputs(x), (0, 1), value=NEVER)
+        return MultiCategorical(padded.index_select(1, self.place.flatten()).view(-1, *self.place.shape))
 
 
 class GaussianPolicy(MLP):
@@ -134,7 +160,8 @@ class ActorCritic(nn.Module):
             config: settings, of which `hidden_sizes`, `activation`, `normalize_obs` and `log_std_init` are read.
 
         Raises:
-            UserError: an observation or action space that is neither Box nor Discrete.
+            UserError: observations that are neither Box nor Discrete, or actions that are neither Discrete nor
+                MultiDiscrete nor a Box of floats.
         """
         super().__init__()
         self.obs_space, self.act_space = obs_space, act_space
@@ -143,18 +170,20 @@ class ActorCritic(nn.Module):
         self.pi: nn.Module
         if isinstance(act_space, spaces.Discrete):
             self.pi = CategoricalPolicy(features, act_space, sizes, activation)
+        elif isinstance(act_space, spaces.MultiDiscrete):
+            self.pi = MultiCategoricalPolicy(features, act_space, sizes, activation)
         elif isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating):
             self.pi = GaussianPolicy(features, act_space, sizes, activation, config.log_std_init)
         else:
             raise UserError(
-                f"action space {act_space} is not supported; Discrete and Box of floats are: "
-                "flatten it with a gymnasium.ActionWrapper"
+                f"action space {act_space} is not supported; Discrete, MultiDiscrete and Box of floats are: make it "
+                "one of them with a gymnasium.ActionWrapper, MultiBinary(n) for example MultiDiscrete([2] * n)"
             )
         self.v = ValueFunction(features, sizes, activation)
 
     @torch.inference_mode()
     def act(self, obs: Array) -> Array:
-        """Sampled actions (B,) int64 or (B, d) float32 for observations (B, *obs_shape)."""
+        """Sampled actions (B,) int64, (B, k) int64 or (B, d) float32 for observations (B, *obs_shape)."""
         pi: Distribution = self.pi(self.encode(obs))
         return pi.sample()
 

@@ -78,7 +78,7 @@ class Batch(NamedTuple):
     x: Tensor
     """features (B, F) float32"""
     act: Tensor
-    """(B,) int64 or (B, d) float32"""
+    """(B,) int64, (B, k) int64 of MultiDiscrete, or (B, d) float32"""
     adv: Tensor
     """(B,) float32, not standardised"""
     ret: Tensor
@@ -118,7 +118,7 @@ class RolloutBuffer:
 
         Args:
             obs: what was acted on (N, *obs_shape).
-            act: (N,) int64 or (N, d) float32, as sampled, not clipped.
+            act: (N,) int64, (N, k) int64 or (N, d) float32, as sampled, not clipped.
             rew: (N,).
             next_obs: what the step led to (N, *obs_shape).
             terminated: (N,) bool.

@@ -16,10 +16,10 @@ def categorical_entropy(logits: Tensor) -> Tensor:
         H = log Z - Σᵢ pᵢ zᵢ,   p = softmax(z),   Z = Σᵢ exp(zᵢ);   at most ln n
 
     Args:
-        logits: z (B, n) float32.
+        logits: z (..., n) float32.
 
     Returns:
-        (B,) float32, nats.
+        (...) float32, nats.
     """
     return logits.logsumexp(-1) - (logits.softmax(-1) * logits).sum(-1)
 
@@ -42,11 +42,11 @@ def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """KL(p ‖ q) = Σᵢ pᵢ (ln pᵢ - ln qᵢ), from logits, not from samples.
 
     Args:
-        logits_p: (B, n) float32.
-        logits_q: (B, n) float32.
+        logits_p: (..., n) float32.
+        logits_q: (..., n) float32.
 
     Returns:
-        (B,) float32, nats.
+        (...) float32, nats.
     """
     logp, logq = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
     return (logp.exp() * (logp - logq)).sum(-1)

@@ -1,6 +1,6 @@
 """The action distributions, as plain tuples of tensors: torch.distributions would cost more than the networks.
 
-shape letters: B samples, d action dimensions, n discrete actions
+shape letters: B samples, d action dimensions, n discrete actions, k components of MultiDiscrete actions
 """
 
 import math
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlsuite.common import diagnostics
+
+NEVER = -1e9
+"""the logit of an action that there is not: its probability exp(NEVER - ...) is exactly 0, and 0 · NEVER no NaN"""
 
 
 class Categorical(NamedTuple):
@@ -42,6 +45,37 @@ class Categorical(NamedTuple):
     def kl(self, other: "Categorical") -> Tensor:
         """KL(self ‖ other) (B,), nats."""
         return diagnostics.categorical_kl(self.logits, other.logits)
+
+
+class MultiCategorical(NamedTuple):
+    """k independent choices at once: logits (B, k, n) float32, n the most actions that a component has.
+
+    A component with fewer actions has `NEVER` in the places of the others. What is a product over components for
+    probabilities is a sum for their logarithms, and so for entropy and KL.
+    """
+
+    logits: Tensor
+
+    def sample(self) -> NDArray[np.int64]:
+        """Actions (B, k) int64, each component as `Categorical` does it."""
+        return Categorical(self.logits).sample()
+
+    def mode(self) -> NDArray[np.int64]:
+        """The most probable actions (B, k) int64."""
+        return self.logits.argmax(-1).numpy(force=True)
+
+    def log_prob(self, act: Tensor) -> Tensor:
+        """Log-probabilities Σⱼ ln πⱼ(aⱼ|s) (B,), nats, for act (B, k) int64."""
+        assert act.shape == self.logits.shape[:2], (act.shape, self.logits.shape)
+        return -nn.functional.cross_entropy(self.logits.transpose(1, 2), act, reduction="none").sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropies (B,), nats."""
+        return diagnostics.categorical_entropy(self.logits).sum(-1)
+
+    def kl(self, other: "MultiCategorical") -> Tensor:
+        """KL(self ‖ other) (B,), nats."""
+        return diagnostics.categorical_kl(self.logits, other.logits).sum(-1)
 
 
 class Gaussian(NamedTuple):
@@ -125,4 +159,4 @@ class SquashedGaussian(NamedTuple):
         return diagnostics.gaussian_kl(self.mu, self.log_std, other.mu, other.log_std)
 
 
-Distribution = Categorical | Gaussian
+Distribution = Categorical | MultiCategorical | Gaussian

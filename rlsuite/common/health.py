@@ -256,9 +256,12 @@ def common_health(
 
 
 def _action_entropy(act: Array, space: spaces.Space[Any]) -> float:
-    """Of the actions (T, N) or (T, N, d) of all ranks, nats."""
+    """Of the actions (T, N) or (T, N, k or d) of all ranks, nats; of several components the sum of their entropies."""
     if isinstance(space, spaces.Discrete):
         counts = np.bincount(act.ravel(), minlength=int(space.n))[None]
+    elif isinstance(space, spaces.MultiDiscrete):
+        components, n = act.reshape(-1, act.shape[-1]).T, int(space.nvec.max())
+        counts = np.stack([np.bincount(component, minlength=n) for component in components])
     else:
         assert isinstance(space, spaces.Box)
         act = act.reshape(-1, act.shape[-1])

@@ -72,6 +72,8 @@ class QNetwork(nn.Module):
         if not isinstance(act_space, spaces.Discrete):
             continuous = isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)
             fitting = "ppo, a2c, vpg or, within finite bounds, ddpg" if continuous else "gymnasium.ActionWrapper"
+            if isinstance(act_space, spaces.MultiDiscrete):
+                fitting = "ppo, a2c or vpg"
             raise UserError(f"dqn needs Discrete actions, and this environment's are {act_space}; use {fitting}")
         self.obs_space, self.act_space = obs_space, act_space
         self.encode = ObsEncoder(obs_space, config.normalize_obs)
@@ -110,6 +112,8 @@ def finite_box(act_space: spaces.Space[Any]) -> spaces.Box:
     """
     if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
         fitting = "dqn, ppo, a2c or vpg" if isinstance(act_space, spaces.Discrete) else "gymnasium.ActionWrapper"
+        if isinstance(act_space, spaces.MultiDiscrete):
+            fitting = "ppo, a2c or vpg"
         raise UserError(
             f"this algorithm needs continuous actions, and this environment's are {act_space}; use {fitting}"
         )

@@ -13,7 +13,7 @@ from rlsuite.envs.episodes import TEST_EPISODES, episode_seed, episode_stats
 from rlsuite.envs.stepping import Envs
 
 Choose = Callable[[NDArray[Any]], NDArray[Any]]
-"""observations (1, *obs_shape) -> actions (1,) int64 or (1, d) float32"""
+"""observations (1, *obs_shape) -> actions (1,) int64, (1, k) int64 or (1, d) float32"""
 
 MAX_TEST_STEPS = 10_000
 """env steps after which a test episode is cut, unless the environment's own time limit is longer"""
@@ -28,7 +28,7 @@ def evaluate(
     after `MAX_TEST_STEPS`, counts as it is, and is the last; a sentence on stderr says so, once per process.
 
     Args:
-        choose: the policy, from observations (1, *obs_shape) to actions (1,) int64 or (1, d) float32.
+        choose: the policy, from observations (1, *obs_shape) to actions (1,) int64, (1, k) int64 or (1, d) float32.
         env: one environment, not closed here.
         episodes: how many there are.
         seed: of the test episodes; those of training have other seeds.

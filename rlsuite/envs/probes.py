@@ -12,6 +12,8 @@ If an algorithm fails on one of them, the part that it isolates is broken:
                                 a policy and a value that depend on each other.   V = γ^(steps to go - 1)
     rlsuite/Target-v0           one step, continuous action in [-3, 1], reward -(a + 2)²: which way does the mean go,
                                 and are unequal bounds respected?   best return 0 at a = -2
+    rlsuite/Switches-v0         4 steps, an action of two components that should equal those of the observation, reward
+                                1 for each that does: is each component trained?   best return 8, random 10/3
 """
 
 from typing import Any
@@ -122,9 +124,30 @@ class Target(gym.Env):
         return np.ones(1, np.float32), -float((action[0] + 2) ** 2), True, False, {}
 
 
+class Switches(gym.Env):
+    """Four steps; reward 1 for each of two components of the action that equals its component of the observation."""
+
+    observation_space = spaces.MultiDiscrete([2, 3])
+    action_space = spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        """All six observations are equally probable."""
+        super().reset(seed=seed)
+        self.time = 0
+        self.wanted = self.np_random.integers([2, 3])
+        return self.wanted, {}
+
+    def step(self, action: np.ndarray) -> Step:
+        """Reward 0, 1 or 2, and another observation."""
+        reward = float((action == self.wanted).sum())
+        self.time += 1
+        self.wanted = self.np_random.integers([2, 3])
+        return self.wanted, reward, self.time == 4, False, {}
+
+
 def register() -> None:
     """Make the probes known to `gymnasium.make`, with their time limits in env steps."""
-    limits = {OneStep: None, ConstantReward: 20, DelayedReward: None, Context: None, Chain: 50, Target: None}
-    for env, limit in limits.items():
+    limits = {ConstantReward: 20, Chain: 50}
+    for env in (OneStep, ConstantReward, DelayedReward, Context, Chain, Target, Switches):
         entry_point = f"{__name__}:{env.__name__}"
-        gym.register(f"rlsuite/{env.__name__}-v0", entry_point=entry_point, max_episode_steps=limit)
+        gym.register(f"rlsuite/{env.__name__}-v0", entry_point=entry_point, max_episode_steps=limits.get(env))

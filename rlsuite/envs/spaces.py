@@ -1,6 +1,6 @@
 """What crosses the border to an environment: observations as we store them, actions as the environment takes them.
 
-shape letters: N environments, d action dimensions
+shape letters: N environments, d action dimensions, k components of MultiDiscrete actions
 """
 
 import math
@@ -20,14 +20,14 @@ class MisfitError(ValueError):
 
 
 def storage_dtype(space: spaces.Space[Any]) -> type[np.generic]:
-    """What a space's samples are stored as: bytes stay bytes, other integers become int64, floats float32."""
-    if space.dtype == np.uint8:
+    """What samples are stored as: bytes of a Box stay bytes, all other integers become int64, floats float32."""
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8:
         return np.uint8
     return np.int64 if np.issubdtype(space.dtype, np.integer) else np.float32
 
 
 def action_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
-    """The shape of one action as networks and buffers see it: () for Discrete, else (d,)."""
+    """The shape of one action as networks and buffers see it: () for Discrete, (k,) for MultiDiscrete, (d,) for Box."""
     return () if isinstance(space, spaces.Discrete) else (math.prod(space.shape or ()),)
 
 
@@ -35,15 +35,18 @@ def to_env(act: NDArray[Any], act_space: spaces.Space[Any]) -> tuple[NDArray[Any
     """Turn a network's actions into those that an environment takes.
 
     Args:
-        act: (N,) int64 for Discrete, counted from 0; (N, d) float32 for Box, finite.
+        act: (N,) int64 for Discrete and (N, k) int64 for MultiDiscrete, counted from 0; (N, d) float32 for Box, finite.
         act_space: the environment's.
 
     Returns:
         The actions, and how many of their components were clipped. Discrete: (N,) int64, counted from `start`.
-        Box: (N, *act_shape) within the bounds, of the space's dtype.
+        MultiDiscrete: (N, *act_shape), counted likewise, of the space's dtype. Box: (N, *act_shape) within the bounds,
+        of the space's dtype.
     """
     if isinstance(act_space, spaces.Discrete):
         return (act + act_space.start if act_space.start else act), 0
+    if isinstance(act_space, spaces.MultiDiscrete):
+        return (act.reshape(len(act), *act_space.shape) + act_space.start).astype(act_space.dtype, copy=False), 0
     assert isinstance(act_space, spaces.Box), act_space
     act = act.reshape(len(act), *act_space.shape)
     clipped = act.clip(act_space.low, act_space.high)

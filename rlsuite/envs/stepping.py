@@ -1,6 +1,6 @@
 """Stepping environments.
 
-shape letters: N environments, d action dimensions
+shape letters: N environments, d action dimensions, k components of MultiDiscrete actions
 """
 
 import copy
@@ -177,7 +177,7 @@ class Envs:
         """Step every environment; where an episode ends, `self.obs` holds the first observation of the next one.
 
         Args:
-            act: (N,) int64, or (N, d) float32, which is clipped to the bounds here.
+            act: (N,) int64, or (N, k) int64, or (N, d) float32, which is clipped to the bounds here.
 
         Returns:
             next_obs (N, *obs_shape), what the step led to, also at the end of an episode; rew (N,) float64;
@@ -254,14 +254,14 @@ class Envs:
         for row in seen:
             row[:] = envs.obs
             samples = np.array([space.sample() for _ in self.envs])
-            if isinstance(space, spaces.Discrete):
-                envs.step(samples - space.start)
+            if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+                envs.step((samples - space.start).reshape(self.num_envs, *self.act_shape))
             else:
                 envs.step(samples.reshape(self.num_envs, -1).astype(np.float32))
         return seen.reshape(-1, *self.obs_shape)
 
     def _to_env(self, act: NDArray[Any]) -> NDArray[Any]:
-        if self.discrete:
+        if not isinstance(self.act_space, spaces.Box):
             return to_env(act, self.act_space)[0]
         if np.count_nonzero(np.isfinite(act)) < act.size:
             raise NonFiniteError(

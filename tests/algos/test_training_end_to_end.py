@@ -201,7 +201,7 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
         done = np.isfinite(mean)
         assert (low <= mean)[done].all()
         assert (mean <= high)[done].all()
-    n = {"CartPole-v1": 2, "Pendulum-v1": 16, "FrozenLake-v1": 4}[config["env"]]
+    n = {"CartPole-v1": 2, "Pendulum-v1": 16, "FrozenLake-v1": 4, "rlsuite/Switches-v0": 2 * 3}[config["env"]]
     assert ((table["ActionEntropy"] >= 0) & (table["ActionEntropy"] <= np.log(n) + 1e-6)).all()
     np.testing.assert_allclose(table["ValueBias"], table["ValueMean"] - table["ReturnMean"], rtol=1e-4, atol=1e-4)
     for name in ("ExplainedVariance", "ExplainedVarianceTD"):
@@ -219,7 +219,7 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
 def test_values_of_stochastic_policies_lie_in_their_ranges(on_policy_run: Path) -> None:
     config, table = read_config(on_policy_run), read_progress(on_policy_run)
     if config["env"] != "Pendulum-v1":
-        n = {"CartPole-v1": 2, "FrozenLake-v1": 4}[config["env"]]
+        n = {"CartPole-v1": 2, "FrozenLake-v1": 4, "rlsuite/Switches-v0": 2 * 3}[config["env"]]
         assert ((table["Entropy"] > 0) & (table["Entropy"] <= np.log(n) + 1e-6)).all()
         assert table["Entropy"][0] == pytest.approx(np.log(n), abs=0.05)
     else:
@@ -303,7 +303,7 @@ def test_equal_seeds_write_equal_bytes(algo: str, env: str, tmp_path: Path, trai
     assert contents(first) == contents(second) != contents(other)
     results = [(run / "result.json").read_bytes() for run in (first, second, other)]
     assert results[0] == results[1]
-    assert env == "CartPole-v1" or results[0] != results[2]
+    assert env in ("CartPole-v1", "rlsuite/Switches-v0") or results[0] != results[2]  # these may all be the best
 
 
 def test_equal_seeds_in_two_processes(tmp_path: Path, train: Any, python: Any, command: Any) -> None:

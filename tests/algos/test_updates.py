@@ -27,7 +27,8 @@ OBS = spaces.Box(-5, 5, (3,), np.float32)
 BUTTONS = spaces.Discrete(4)
 UNEVEN = spaces.Box(np.array([-3, 0], np.float32), np.array([1, 10], np.float32))
 MID, WIDTH = torch.tensor([-1.0, 5]), torch.tensor([2.0, 5])
-ACTIONS = [BUTTONS, UNEVEN]
+COMPONENTS = spaces.MultiDiscrete([3, 4])
+ACTIONS = [BUTTONS, UNEVEN, COMPONENTS]
 INF = math.inf
 
 
@@ -93,6 +94,8 @@ def rollout(ac, algo, size=32, seed=0):
 
 
 def in_torch(pi):
+    if len(pi) == 1 and pi.logits.ndim == 3:
+        return torch.distributions.Independent(torch.distributions.Categorical(logits=pi.logits), 1)
     if len(pi) == 1:
         return torch.distributions.Categorical(logits=pi.logits)
     return torch.distributions.Independent(torch.distributions.Normal(pi.mu, pi.log_std.exp()), 1)

@@ -10,9 +10,16 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from rlsuite.common.actor_critic import MLP, ActorCritic, CategoricalPolicy, GaussianPolicy, ValueFunction
+from rlsuite.common.actor_critic import (
+    MLP,
+    ActorCritic,
+    CategoricalPolicy,
+    GaussianPolicy,
+    MultiCategoricalPolicy,
+    ValueFunction,
+)
 from rlsuite.common.buffer import RolloutBuffer, evaluate_rollout
-from rlsuite.common.distributions import Categorical, Gaussian
+from rlsuite.common.distributions import NEVER, Categorical, Gaussian, MultiCategorical
 from rlsuite.common.normalize import ObsEncoder
 from rlsuite.common.optim import Adam
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
@@ -31,7 +38,9 @@ OBS_SPACES = {
     "discrete": spaces.Discrete(5, start=2),
 }
 BUTTONS, JOINTS = spaces.Discrete(4, start=3), spaces.Box(-2, 3, (2, 1))
+COMPONENTS = spaces.MultiDiscrete([[2], [4]], start=[[0], [3]])
 KINDS = [(ActorCritic, BUTTONS), (ActorCritic, JOINTS), (QNetwork, BUTTONS), (MuQNetwork, JOINTS)]
+KINDS += [(ActorCritic, COMPONENTS)]
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +136,21 @@ def test_orthogonal_layers_keep_the_norm_and_the_last_one_scales_by_out_gain():
     assert plain.layers[0].bias.abs().max() > 0
 
 
+def test_each_component_of_a_joint_choice_has_outputs_of_its_own_and_never_takes_an_action_that_there_is_not():
+    pi = MultiCategoricalPolicy(3, spaces.MultiDiscrete([[2, 1], [3, 2]]), (8,), "tanh")
+    outputs = torch.arange(1.0, 9.0).expand(5, 8)
+    pi.outputs = lambda x: outputs
+    first, second, third, fourth = [1, 2, NEVER], [3, NEVER, NEVER], [4, 5, 6], [7, 8, NEVER]
+    assert pi(torch.zeros(5, 3)).logits.tolist() == [[first, second, third, fourth]] * 5
+    assert MultiCategorical(pi(torch.zeros(5, 3)).logits - 1e4).sample().max(0).tolist() <= [1, 0, 2, 1]
+    assert set(pi.state_dict()) == {f"layers.{i}.{name}" for i in (0, 1) for name in ("weight", "bias")}
+
+
+def test_the_first_joint_policy_is_near_uniform_over_the_actions_that_there_are():
+    pi = MultiCategoricalPolicy(3, spaces.MultiDiscrete([2, 5]), (8,), "tanh")(torch.randn(50, 3))
+    torch.testing.assert_close(pi.entropy(), torch.full((50,), math.log(2) + math.log(5)), rtol=0, atol=1e-3)
+
+
 def test_gaussian_policy_has_μ_mid_plus_width_outputs_and_ln_σ_ln_width_plus_log_std():
     low, high = np.array([-3, 0, -INF, 0, 7], np.float32), np.array([1, 10, INF, INF, 7], np.float32)
     ac = ActorCritic(OBS, spaces.Box(low, high), settings_of(log_std_init=-0.7))
@@ -155,9 +179,7 @@ def test_policy_and_value_function_share_no_parameter():
     assert len(list(ac.parameters())) == len(list(ac.pi.parameters())) + len(list(ac.v.parameters()))
 
 
-@pytest.mark.parametrize(
-    "space", [spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(3), spaces.Box(0, 9, (2,), np.int64)]
-)
+@pytest.mark.parametrize("space", [spaces.Tuple([BUTTONS]), spaces.MultiBinary(3), spaces.Box(0, 9, (2,), np.int64)])
 def test_other_action_spaces_are_refused_with_a_way_out(space):
     with pytest.raises(UserError, match=r"ActionWrapper"):
         ActorCritic(OBS, space, settings_of())
@@ -217,7 +239,7 @@ def test_shapes_of_what_acts(kind, act_space):
     act = (7,) if act_space is BUTTONS else (7, 2)
     shapes = {"act": act, "mode": act, "value": (7,), "values": (7, 4), "action_value": (7,)}
     assert {name: array.shape for name, array in answers.items()} == {name: shapes[name] for name in answers}
-    dtype = np.int64 if act_space is BUTTONS else np.float32
+    dtype = np.float32 if act_space is JOINTS else np.int64
     assert {answers[name].dtype for name in ("act", "mode") if name in answers} == {np.dtype(dtype)}
 
 
@@ -288,7 +310,9 @@ def test_a_forward_that_is_patched_in_the_class_acts(policy, act_space, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("distribution", "act_space"), [(Categorical, BUTTONS), (Gaussian, JOINTS)], ids=["categorical", "gaussian"]
+    ("distribution", "act_space"),
+    [(Categorical, BUTTONS), (Gaussian, JOINTS), (MultiCategorical, COMPONENTS)],
+    ids=["categorical", "gaussian", "multi-categorical"],
 )
 def test_an_edited_sample_acts(distribution, act_space, monkeypatch):
     ac, obs = make(act_space=act_space), observations()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsuite.common.distributions import Categorical, Gaussian, SquashedGaussian
+from rlsuite.common.distributions import NEVER, Categorical, Gaussian, MultiCategorical, SquashedGaussian
 
 torch.set_num_threads(1)
 
@@ -24,7 +24,86 @@ def gaussians(seed=0):
     return Gaussian(mu, log_std), torch.distributions.Independent(normal, 1)
 
 
-@pytest.mark.parametrize("make", [categoricals, gaussians])
+COUNTS = [2, 5, 3]
+
+
+def pieces(seed=0, size=50):
+    """Logits (B, n) of each of three components, as leaves."""
+    torch.manual_seed(seed)
+    return [(3 * torch.randn(size, n) + 7).requires_grad_() for n in COUNTS]
+
+
+def joined(logits):
+    n = max(part.shape[1] for part in logits)
+    padded = [torch.nn.functional.pad(part, (0, n - part.shape[1]), value=NEVER) for part in logits]
+    return MultiCategorical(torch.stack(padded, 1))
+
+
+def independent(logits):
+    return [torch.distributions.Categorical(logits=part) for part in logits]
+
+
+class Joint:
+    """Independent components of torch's own."""
+
+    def __init__(self, logits):
+        self.parts = independent(logits)
+
+    def sample(self):
+        return torch.stack([part.sample() for part in self.parts], 1)
+
+    def log_prob(self, act):
+        return sum(part.log_prob(a) for part, a in zip(self.parts, act.T, strict=True))
+
+    def entropy(self):
+        return sum(part.entropy() for part in self.parts)
+
+    def kl(self, other):
+        pairs = zip(self.parts, other.parts, strict=True)
+        return sum(torch.distributions.kl_divergence(p, q) for p, q in pairs)
+
+
+def multi_categoricals(seed=0):
+    logits = [part.detach() for part in pieces(seed)]
+    return joined(logits), Joint(logits)
+
+
+@pytest.mark.parametrize("what", ["log_prob", "entropy", "kl", "kl the other way"])
+def test_a_joint_choice_and_its_gradients_equal_those_of_independent_components(what):
+    ours, theirs, others = pieces(0), pieces(0), pieces(1)
+    act = Joint(others).sample()
+    value = {
+        "log_prob": lambda p, q: p.log_prob(act),
+        "entropy": lambda p, q: p.entropy(),
+        "kl": lambda p, q: p.kl(q),
+        "kl the other way": lambda p, q: q.kl(p),
+    }[what]
+    result, expected = value(joined(ours), joined(others)), value(Joint(theirs), Joint(others))
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(50)
+    for part, other in zip(
+        torch.autograd.grad((weights * result).sum(), ours),
+        torch.autograd.grad((weights * expected).sum(), theirs),
+        strict=True,
+    ):
+        torch.testing.assert_close(part, other, rtol=1e-4, atol=1e-5)
+        assert part.abs().max() > 0.01
+
+
+def test_joint_samples_have_the_frequencies_of_independent_components_and_no_action_that_there_is_not():
+    logits = [part.detach()[:1] for part in pieces(size=1)]
+    pi = joined(logits)
+    act = MultiCategorical(pi.logits.expand(200_000, -1, -1)).sample()
+    assert (act.dtype, act.shape) == (np.int64, (200_000, 3))
+    joint = torch.as_tensor(act) @ torch.tensor([1, 2, 10])
+    p = [part[0].softmax(0) for part in logits]
+    expected = torch.einsum("a,b,c->cba", *p).flatten()
+    freq = joint.bincount(minlength=30) / len(act)
+    assert (freq - expected).abs().max() < 0.006  # five standard errors
+    assert pi.mode().tolist() == [[int(part.argmax()) for part in logits]]
+
+
+@pytest.mark.parametrize("make", [categoricals, gaussians, multi_categoricals])
 def test_log_prob_and_entropy_equal_torch_distributions(make):
     ours, theirs = make()
     act = theirs.sample()
@@ -71,12 +150,15 @@ def test_mode_is_the_most_probable_action():
         assert (pi.log_prob(torch.as_tensor(pi.mode())) > pi.log_prob(torch.as_tensor(pi.mode() + step))).all()
 
 
-@pytest.mark.parametrize("make", [categoricals, gaussians])
+@pytest.mark.parametrize("make", [categoricals, gaussians, multi_categoricals])
 def test_log_prob_refuses_actions_of_another_shape(make):
     pi, theirs = make()
     act = theirs.sample()
     with pytest.raises(AssertionError):
         pi.log_prob(act[:, None] if act.ndim == 1 else act[:, 0])
+    if act.ndim == 2:
+        with pytest.raises(AssertionError):
+            pi.log_prob(act[:, :-1])
 
 
 def test_categorical_log_prob_equals_z_a_minus_log_Z():

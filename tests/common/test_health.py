@@ -208,6 +208,30 @@ def test_action_entropy_of_discrete_actions():
     assert with_actions(SPACES[0], 3)["ActionEntropy"] == 0
 
 
+def test_action_entropy_of_several_components_is_the_sum_over_them():
+    space = spaces.MultiDiscrete([2, 5, 3])
+    act = np.stack([np.arange(16) % 2, np.arange(16) % 4, np.zeros(16)], 1)[:, None]
+    assert with_actions(space, act)["ActionEntropy"] == pytest.approx(math.log(2) + math.log(4))
+
+
+def test_entropy_and_kl_of_several_components_are_those_of_the_joint_distribution():
+    ac, epoch, parts = on_policy_epoch(spaces.MultiDiscrete([2, 3]))
+    columns = on_policy_health(epoch, ac, GAMMA)
+
+    def joint(ac, obs):
+        logits = ac.pi(ac.encode(obs)).logits.log_softmax(-1)
+        table = logits[:, 0, :2, None] + logits[:, 1, None, :3]
+        return torch.distributions.Categorical(logits=table.flatten(1))
+
+    with torch.no_grad():
+        entropies = torch.cat([joint(acted, buf.obs.reshape(-1, *OBS.shape)).entropy() for buf, acted in parts])
+        before, after = (joint(net, states(parts)) for net in (epoch.before, ac))
+        kl = torch.distributions.kl_divergence(before, after).mean()
+    assert columns["Entropy"] == pytest.approx(float(entropies.mean()), rel=1e-5)
+    assert columns["KL"] == pytest.approx(float(kl), rel=1e-4)
+    assert columns["KL"] > 1e-3
+
+
 def test_action_entropy_of_continuous_actions_uses_the_bounds_of_each_dimension():
     middles = (np.arange(16) + 0.5) / 16
     act = np.stack([4 * middles - 3, 10 * middles], 1)[:, None]

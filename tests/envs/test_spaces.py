@@ -26,6 +26,7 @@ UNEVEN = spaces.Box(np.array([-3, 0], np.float32), np.array([1, 10], np.float32)
     [
         (spaces.Box(0, 255, (2,), np.uint8), np.uint8),
         (spaces.Discrete(3), np.int64),
+        (spaces.MultiDiscrete([2, 3], dtype=np.uint8), np.int64),
         (spaces.Box(0, 9, (2,), np.int32), np.int64),
         (spaces.Box(0, 1, (2,), np.float64), np.float32),
     ],
@@ -38,6 +39,8 @@ def test_storage_dtype(space: spaces.Space[Any], dtype: type[np.generic]) -> Non
     ("space", "shape"),
     [
         (spaces.Discrete(3, start=2), ()),
+        (spaces.MultiDiscrete([2, 3]), (2,)),
+        (spaces.MultiDiscrete([[2, 3, 4], [5, 6, 7]]), (6,)),
         (spaces.Box(0, 1, ()), (1,)),
         (spaces.Box(0, 1, (4,)), (4,)),
         (spaces.Box(0, 1, (2, 3)), (6,)),
@@ -54,6 +57,16 @@ def test_to_env_counts_discrete_actions_from_the_start_of_their_space(start: int
     assert (actions.tolist(), clipped) == ([start, start + 2, start + 1], 0)
     assert actions.dtype == np.int64
     assert act.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8])
+def test_to_env_counts_each_component_from_its_start_and_gives_shape_and_type_of_the_space(dtype: Any) -> None:
+    space = spaces.MultiDiscrete([[2, 3], [4, 5]], dtype=dtype, start=[[0, -1], [7, 1]])
+    act = np.array([[0, 0, 0, 0], [1, 2, 3, 4]])
+    actions, clipped = to_env(act, space)
+    assert (actions.tolist(), clipped) == ([[[0, -1], [7, 1]], [[1, 1], [10, 5]]], 0)
+    assert all(space.contains(action) for action in actions)
+    assert act.tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
 
 
 def test_to_env_clips_to_the_bounds_of_each_dimension() -> None:

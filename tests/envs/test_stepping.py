@@ -793,6 +793,7 @@ def test_random_steps_return_what_was_acted_on() -> None:
     [
         spaces.Discrete(3, start=-1),
         UNEVEN,
+        spaces.MultiDiscrete([[2, 3], [1, 4]], start=[[0, -1], [5, 0]]),
         spaces.Box(-1, 1, (2, 2), np.float64),
         spaces.Box(0, 3, (1,), np.int64),
         spaces.Box(np.array([-np.inf, 0], np.float32), np.array([np.inf, np.inf], np.float32)),
@@ -806,6 +807,8 @@ def test_random_actions_fill_the_action_space(space: spaces.Space[Any]) -> None:
     actions = np.array(env.actions, np.float64).reshape(400, -1)
     if isinstance(space, spaces.Discrete):
         assert {value: (actions == value).sum() > 100 for value in (-1, 0, 1)} == {-1: True, 0: True, 1: True}
+    elif isinstance(space, spaces.MultiDiscrete):
+        assert [sorted(set(column)) for column in actions.T] == [[0, 1], [-1, 0, 1], [5], [0, 1, 2, 3]]
     elif isinstance(space, spaces.Box) and space.is_bounded() and space.dtype != np.int64:
         low, high = space.low.reshape(-1), space.high.reshape(-1)
         np.testing.assert_allclose(actions.mean(0), (low + high) / 2, atol=0.1 * (high - low).max())
