@@ -94,10 +94,14 @@ def marked(config_class: type[Any], marker: Marker) -> list[str]:
     return [name for name, annotation in annotations(config_class).items() if marker in _markers(annotation)]
 
 
-def check(config: Any) -> None:
+def check(config: Any, finite: Mapping[str, str] | None = None) -> None:
     """Refuse values that make no sense, before anything is created; call it in `__post_init__`.
 
     Values that mean the same become the plain Python type: numpy's numbers, a list for a tuple, a dict for JSON text.
+
+    Args:
+        config: settings.
+        finite: {"kl_coef": "target_kl"} says that with a kl_coef other than 0 the target_kl can't be infinite.
 
     Raises:
         UserError: names the setting, its value, and what would be right.
@@ -105,6 +109,10 @@ def check(config: Any) -> None:
     for name, annotation in annotations(type(config)).items():
         # The only way to set a field of a frozen dataclass.
         object.__setattr__(config, name, _checked(flag(name), getattr(config, name), annotation))
+    for name, needed in (finite or {}).items():
+        value, limit = getattr(config, name), getattr(config, needed)
+        if value and not math.isfinite(limit):
+            raise UserError(f"{flag(name)} {value} needs a finite {flag(needed)}, and that is {limit}")
 
 
 def check_replay(config: Any) -> None:

@@ -108,7 +108,7 @@ UPDATES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
     "a2c-box": (BOX, ON_POLICY),
     "ppo": (DISCRETE, {**ON_POLICY, **PPO}),
     "ppo-box": (BOX, {**ON_POLICY, **PPO}),
-    "ppo-components": (COMPONENTS, {**ON_POLICY, **PPO}),
+    "ppo-components": (COMPONENTS, {**ON_POLICY, **PPO, "kl_coef": 0.1}),
     "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1}),
     "ddpg": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
     "td3": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),

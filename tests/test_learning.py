@@ -179,6 +179,29 @@ def test_ppo_learns_cartpole_in_forty_thousand_steps(tmp_path: Path) -> None:
     assert mean_return(ac, "CartPole-v1") > 200
 
 
+def test_the_adaptive_penalty_of_ppo_holds_the_kl_of_each_update_near_its_target(tmp_path: Path) -> None:
+    """Without the clip, from a first weight that is far too small; an epoch is one update."""
+    settings = {
+        "num_envs": 8,
+        "rollout_len": 64,
+        "steps_per_epoch": 512,
+        "total_steps": 40 * 512,
+        "minibatch_size": 128,
+    }
+    settings |= {"clip_ratio": 1e9, "pi_lr": 3e-3, "vf_lr": 1e-3}
+    tables = []
+    for how in ({"kl_coef": 0.01, "target_kl": 0.01}, {"target_kl": float("inf")}):
+        folder = tmp_path / str(len(tables))
+        ppo.train(ppo.Config("CartPole-v1", **settings, **how), logger=Logger(data_dir=folder, quiet=True))
+        tables.append(read_progress(find_runs([folder])[0]))
+    held, free = (np.median(table["KL"][10:]) for table in tables)
+    assert 0.01 / 2 < held < 0.01 * 2
+    assert free > 0.01 * 10
+    assert tables[0]["KLCoef"][0] == 0.01
+    assert 0.1 < np.median(tables[0]["KLCoef"][10:]) < 10
+    assert (tables[0]["StopIter"] == 10).all()
+
+
 def test_dqn_learns_cartpole_in_fifteen_thousand_steps(tmp_path: Path) -> None:
     settings = {"double_q": True, "hidden_sizes": (128, 128), "lr_schedule": "linear"}
     ac = train(dqn, tmp_path, "CartPole-v1", 15_000, **{**QUICK[dqn], **settings, "epsilon_end": 0.05})

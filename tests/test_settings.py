@@ -213,6 +213,21 @@ def test_every_setting_is_checked_and_the_default_too() -> None:
         assert refusal(Config, **{"env": "CartPole-v1", name: object()}).startswith(f"{flag(name)} is <object object")
 
 
+def test_a_setting_may_need_another_one_to_be_finite() -> None:
+    @dataclass(frozen=True)
+    class Limited:
+        kl_coef: settings.Coefficient = 0.0
+        target_kl: settings.PositiveOrInf = 0.05
+
+        def __post_init__(self) -> None:
+            check(self, finite={"kl_coef": "target_kl"})
+
+    Limited(0, math.inf)
+    Limited(1, 0.05)
+    assert refusal(Limited, 1, math.inf) == "--kl-coef 1.0 needs a finite --target-kl, and that is inf"
+    assert refusal(Limited, "1", math.inf).startswith("--kl-coef is '1', but must be a number")
+
+
 def test_base_type_and_annotations() -> None:
     kinds = {name: settings.base_type(kind) for name, kind in settings.annotations(Config).items()}
     assert list(kinds) == [field.name for field in fields(Config)]

@@ -24,11 +24,17 @@ Key equations, in the names of the code (s_t the state at step t, B samples of o
     L_v    =  E[ (V(s) - ret)² ]
     H      =  E[ entropy of π(·|s) ], the bonus: raising it keeps the policy exploring
     KL     =  E[ KL(π_old(·|s) ‖ π(·|s)) ],  stop the passes once KL > target_kl
+    L_kl   =  β KL, instead of the stop if kl_coef > 0, which β starts from: a penalty on moving far
 
 How the clip works. Where adv > 0 the objective rises with r up to 1 + ε and is flat beyond: no gradient, no reason to
 go on. Where adv < 0 it is flat below 1 - ε. The min keeps the other two cases unclipped: if r has moved the wrong way
 (adv > 0 and r < 1 - ε, or adv < 0 and r > 1 + ε), the gradient that brings it back stays. The clip does not bound the
 KL: the steps that other samples ask for may carry a ratio past 1 ± ε. That is what target_kl is for.
+
+Two ways to bound the KL. The early stop takes no more steps once the KL is too large. The penalty pulls back all the
+time, and its weight β adapts: it halves after an update whose KL is below target_kl / 1.5, and doubles above 1.5
+target_kl. So the KL of an update settles near target_kl, whatever the learning rate. Both at once would not work: with
+the stop no update goes far beyond target_kl, and β would only fall.
 
 Pseudocode:
 
@@ -37,25 +43,30 @@ Pseudocode:
         compute V, logp_old, adv, ret of all samples; standardise adv
         repeat train_iters times, or until KL > target_kl:
             for each minibatch, in a new random order:
-                one gradient step on L_pi - ent_coef H, one on L_v
+                one gradient step on L_pi - ent_coef H (+ β KL), one on L_v
+        if kl_coef > 0: halve or double β
 
 Differs from A2C (a2c.py): several passes over each rollout in minibatches, the ratio and its clip, the early stop,
 standardised advantages, Adam.
 Differs from VPG (vpg.py): the policy, too, takes several gradient steps on the same data.
 
 Deviations from the paper: policy and value networks are separate, so no coefficient has to balance their losses.
-Advantages are standardised over the rollout and gradients clipped, as in all implementations. The early stop is the
-idea of the paper's section 4, to limit the KL, without its adaptive penalty.
+Advantages are standardised over the rollout and gradients clipped, as in all implementations. The early stop is not in
+the paper. Its section 4 has the penalty, mainly in place of the clip; here the clip stays, and a clip_ratio of 1e9
+leaves it out.
 
 What to look at. Ratio1 must be 0 up to rounding: before the first step the policy is the one that collected the data.
 KL compares the first policy of the epoch with the last, over all its rollouts. If it stays above target_kl per rollout,
 and ClipFrac above 0.3, the steps are too large: lower pi_lr, train_iters or target_kl. StopIter near 1: the early stop
 ends most updates after one pass; lower pi_lr. Entropy that does not fall while the return stays flat: nothing is
-learned. Entropy near 0 before the return has risen: raise ent_coef. ExplainedVariance below 0 for long: the critic is
+learned. Entropy near 0 before the return has risen: raise ent_coef; if it falls within a few updates, set kl_coef = 1
+and a target_kl around 0.01, which slow the policy down. KLCoef that doubles without end: even so the steps are too
+large; lower pi_lr. ExplainedVariance below 0 for long: the critic is
 worse than a constant, so the advantages are noise; raise vf_lr, or normalise the observations.
 
 References:
-    Schulman et al. 2017, "Proximal Policy Optimization Algorithms": eq. 7 (objective), algorithm 1.
+    Schulman et al. 2017, "Proximal Policy Optimization Algorithms": eq. 7 (objective), section 4 and eq. 8 (penalty),
+        algorithm 1.
     Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation": eq. 16.
     Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization".
 
@@ -67,7 +78,7 @@ Exercise: leave out the min, so that L_pi = -E[ clip(r, 1-ε, 1+ε) adv ]. For w
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +114,7 @@ class Config:
     train_iters: settings.Count = 10  # passes over each rollout, at most
     minibatch_size: settings.Shared = 64  # samples per gradient step, at most
     target_kl: settings.PositiveOrInf = 0.05  # nats; a pass that ends with a larger exact KL is the last; inf: none is
+    kl_coef: settings.Coefficient = 0.0  # first weight of the KL penalty, which replaces the early stop; 0: no penalty
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early
     pi_lr: settings.LearningRate = 3e-4  # learning rate of the policy
     vf_lr: settings.LearningRate = 3e-4  # learning rate of the value function
@@ -112,13 +124,13 @@ class Config:
     activation: Literal["tanh", "relu"] = "tanh"  # after each hidden layer
     log_std_init: float = -0.5  # continuous actions: first ln sigma, in half widths of the bounds
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    scale_reward: bool = False  # divide rewards by the running deviation of the discounted return; never shifted
+    scale_reward: bool = False  # divide rewards, and so V's targets, by the deviation of discounted returns; no shift
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
     torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one
 
     def __post_init__(self) -> None:
-        settings.check(self)
+        settings.check(self, finite={"kl_coef": "target_kl"})
 
 
 def policy_loss(logp: Tensor, logp_old: Tensor, adv: Tensor, clip_ratio: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -161,7 +173,45 @@ def value_loss(val: Tensor, ret: Tensor) -> Tensor:
     return nn.functional.mse_loss(val, ret)
 
 
-def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Config, stats: Averages) -> None:
+class KLPenalty:
+    """The weight β of the KL penalty, which adapts after the update on each rollout.
+
+        L_kl = β E[ KL(π_old(·|s) ‖ π(·|s)) ],   d = that mean over the whole rollout, after its last gradient step
+        β ← β / 2  if d < target_kl / 1.5,   β ← 2 β  if d > 1.5 target_kl
+
+    The factors are heuristic, and so is the first β: it adapts quickly. β may go anywhere, hence no bounds.
+
+    Source: Schulman et al. 2017, section 4: eq. 8 and the rule below it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """β starts from `kl_coef`; 0 stays 0."""
+        self.beta, self.target_kl = config.kl_coef, config.target_kl
+
+    def loss(self, pi_old: Any, pi: Any) -> Tensor:
+        """L_kl () of the distributions that acted and those being trained; no gradient flows into the former."""
+        kl: Tensor = pi_old.kl(pi)
+        return self.beta * kl.mean()
+
+    def adapt(self, kl: float) -> None:
+        """Change β, given d."""
+        if kl < self.target_kl / 1.5:
+            self.beta /= 2
+        elif kl > 1.5 * self.target_kl:
+            self.beta *= 2
+
+    def state_dict(self) -> dict[str, float]:
+        """β."""
+        return {"beta": self.beta}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Raises ValueError or TypeError for what is no number."""
+        self.beta = float(state["beta"])
+
+
+def update(
+    ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Config, stats: Averages, penalty: KLPenalty
+) -> None:
     """The passes over one rollout, in minibatches.
 
     Args:
@@ -171,9 +221,11 @@ def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Con
         batch: the rollout.
         config: settings.
         stats: averages of the epoch, which take the losses of each step.
+        penalty: on the KL, if `kl_coef` is above 0; its weight is changed in place.
     """
     adv = standardize(batch.adv)
     logp_old = batch.pi.log_prob(batch.act)
+    stops = math.isfinite(config.target_kl) and not config.kl_coef
     for i in range(config.train_iters):
         for k, j in enumerate(minibatches(batch, config.minibatch_size)):
             x = batch.x[j]
@@ -181,17 +233,22 @@ def update(ac: ActorCritic, pi_opt: Adam, v_opt: Adam, batch: Batch, config: Con
             logp = pi.log_prob(batch.act[j])
             loss_pi, info = policy_loss(logp, logp_old[j], adv[j], config.clip_ratio)
             bonus = config.ent_coef * pi.entropy().mean() if config.ent_coef else 0.0
+            loss_kl = penalty.loss(type(pi)(*(part[j] for part in batch.pi)), pi) if config.kl_coef else 0.0
             loss_v = value_loss(ac.v(x), batch.ret[j])
-            (loss_pi - bonus + loss_v).backward()  # the networks share nothing: each gets the gradient of its own loss
+            # The networks share nothing: each gets the gradient of its own loss.
+            (loss_pi + loss_kl - bonus + loss_v).backward()
             pi_opt.step()
             v_opt.step()
             stats.add(len(j), LossPi=loss_pi, LossV=loss_v, **info)
             if i == k == 0:  # nothing had moved yet: a ratio that is not 1 here is a bug
                 stats.add_max(Ratio1=(logp.detach() - logp_old[j]).exp().sub(1).abs().max())
         # The whole rollout, not the last minibatch, and before the next pass can do more damage.
-        if math.isfinite(config.target_kl) and exact_kl(batch.pi, ac.pi, batch.x) > config.target_kl:
+        if stops and exact_kl(batch.pi, ac.pi, batch.x) > config.target_kl:
             break
     stats.add(StopIter=i + 1)
+    if config.kl_coef:
+        stats.add(KLCoef=penalty.beta)
+        penalty.adapt(exact_kl(batch.pi, ac.pi, batch.x))
 
 
 def train(
@@ -221,8 +278,9 @@ def train(
     ac = actor_critic(envs.obs_space, envs.act_space, config).to(device)
     pi_opt = Adam("Pi", ac.pi, config.pi_lr, config.max_grad_norm)
     v_opt = Adam("V", ac.v, config.vf_lr, config.max_grad_norm)
-    scaler = RewardScaler(config)
-    with Training("ppo", config, logger, envs, ac, pi_opt=pi_opt, v_opt=v_opt, scaler=scaler) as training:
+    scaler, penalty = RewardScaler(config), KLPenalty(config)
+    parts = {"pi_opt": pi_opt, "v_opt": v_opt, "scaler": scaler, "penalty": penalty}
+    with Training("ppo", config, logger, envs, ac, **parts) as training:
         obs = envs.obs
         for epoch in training.epochs(config.rollout_len):
             for rollout_len in epoch.rollouts:
@@ -238,7 +296,7 @@ def train(
                 with torch.no_grad():
                     x, val, next_val, pi = evaluate_rollout(ac, buf)
                 adv = gae(buf.rew, buf.rows(val), next_val, buf.terminated, buf.truncated, config.gamma, config.lam)
-                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi), config, epoch.stats)
+                update(ac, pi_opt, v_opt, buf.batch(x, adv, val, pi), config, epoch.stats, penalty)
                 ac.encode.update(buf.obs)  # only now: features must not change between acting and training
                 epoch.keep(buf, val, next_val, adv, pi)
             training.end_epoch(epoch, on_policy_health(epoch, ac, config.gamma))

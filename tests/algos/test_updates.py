@@ -101,6 +101,11 @@ def in_torch(pi):
     return torch.distributions.Independent(torch.distributions.Normal(pi.mu, pi.log_std.exp()), 1)
 
 
+def more(algo, config):
+    """What an update of the algorithm takes besides."""
+    return [ppo.KLPenalty(config)] if algo is ppo else []
+
+
 def reference_vpg(ac, pi_opt, v_opt, batch, config):
     adv = (batch.adv - batch.adv.mean()) / batch.adv.std(correction=0)
     pi, losses_v = in_torch(ac.pi(batch.x)), []
@@ -126,6 +131,7 @@ def reference_ppo(ac, pi_opt, v_opt, batch, config):
     logp_old = old.log_prob(batch.act)
     adv = (batch.adv - batch.adv.mean()) / batch.adv.std(correction=0)
     losses, weights, passes = {"LossPi": [], "LossV": [], "ClipFrac": []}, [], 0
+    beta = vars(pi_opt).setdefault("beta", config.kl_coef)  # from update to update
     while passes < config.train_iters:
         passes += 1
         order = torch.randperm(size).numpy()
@@ -136,14 +142,18 @@ def reference_ppo(ac, pi_opt, v_opt, batch, config):
             capped = torch.where(adv[j] > 0, 1 + config.clip_ratio, 1 - config.clip_ratio)
             loss_pi = -torch.where(pays, capped, ratio).mul(adv[j]).mean()
             loss_v = (ac.v(batch.x[j]) - batch.ret[j]).square().mean()
-            pi_opt.step(loss_pi - config.ent_coef * pi.entropy().mean())
+            kl = torch.distributions.kl_divergence(in_torch(type(batch.pi)(*(part[j] for part in batch.pi))), pi).mean()
+            pi_opt.step(loss_pi - config.ent_coef * pi.entropy().mean() + beta * kl)
             v_opt.step(loss_v)
             for name, value in (("LossPi", loss_pi), ("LossV", loss_v), ("ClipFrac", pays.float().mean())):
                 losses[name].append(value.item())
             weights.append(len(j))
-        if torch.distributions.kl_divergence(old, in_torch(ac.pi(batch.x))).mean() > config.target_kl:
+        kl = torch.distributions.kl_divergence(old, in_torch(ac.pi(batch.x))).mean().item()
+        if kl > config.target_kl and not config.kl_coef:
             break
-    return {name: mean(values, weights) for name, values in losses.items()} | {"StopIter": passes, "Ratio1": 0.0}
+    pi_opt.beta *= 0.5 if kl * 1.5 < config.target_kl else 2 if kl > config.target_kl * 1.5 else 1
+    more = {"StopIter": passes, "Ratio1": 0.0} | ({"KLCoef": beta} if config.kl_coef else {})
+    return {name: mean(values, weights) for name, values in losses.items()} | more
 
 
 RMS = {"alpha": 0.99, "eps": 1e-5}
@@ -151,6 +161,11 @@ ON_POLICY = {
     "vpg": (vpg, reference_vpg, {"train_v_iters": 5}),
     "a2c": (a2c, reference_a2c, {}),
     "ppo": (ppo, reference_ppo, {"train_iters": 3, "minibatch_size": 7, "target_kl": INF}),
+    "ppo with a penalty": (
+        ppo,
+        reference_ppo,
+        {"train_iters": 3, "minibatch_size": 7, "target_kl": 0.01, "kl_coef": 3.0, "clip_ratio": 1e9},
+    ),
     "ppo that stops": (ppo, reference_ppo, {"train_iters": 6, "minibatch_size": 7, "target_kl": 0.01}),
 }
 
@@ -167,11 +182,11 @@ def test_update_equals_that_in_plain_torch(case, act_space, ent_coef, max_grad_n
     rule, kind, options = (RMSprop, torch.optim.RMSprop, RMS) if algo is a2c else (Adam, torch.optim.Adam, {})
     opts = rule("Pi", ac.pi, 0.01, max_grad_norm), rule("V", ac.v, 0.02, max_grad_norm)
     plain = [Plain(kind, m, lr, max_grad_norm, **options) for m, lr in ((theirs.pi, 0.01), (theirs.v, 0.02))]
-    start, stops = copy.deepcopy(ac), []
+    start, stops, rest = copy.deepcopy(ac), [], more(algo, config)
     for number in range(3):
         batch, stats = rollout(ac, algo, size=26, seed=number), Averages()
         torch.manual_seed(number)
-        algo.update(ac, *opts, batch, config, stats)
+        algo.update(ac, *opts, batch, config, stats, *rest)
         torch.manual_seed(number)
         expected = reference(theirs, *plain, batch, config)
         assert_equal_parameters(ac, theirs, **CLOSE)
@@ -220,7 +235,8 @@ def test_the_first_step_follows_the_gradient_of_policy_loss_and_entropy_bonus(al
     grad_v = gradient((ac.v(batch.x) - batch.ret).square().mean(), ac.v)
     pi_opt, v_opt = sgd(ac, 0.01)
     old, old_v = pi_opt.flat.clone(), v_opt.flat.clone()
-    algo.update(ac, pi_opt, v_opt, batch, algo.Config("-", **settings), Averages())
+    config = algo.Config("-", **settings)
+    algo.update(ac, pi_opt, v_opt, batch, config, Averages(), *more(algo, config))
     torch.testing.assert_close(pi_opt.flat, old - 0.01 * grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(v_opt.flat, old_v - 0.01 * grad_v, rtol=1e-4, atol=1e-5)
 
@@ -237,7 +253,8 @@ def test_an_update_does_not_touch_the_rollout(algo):
     ac = make(ActorCritic, BUTTONS)
     batch = rollout(ac, algo)
     before = [part.detach().clone() for part in (*batch[:5], *batch.pi)]
-    algo.update(ac, *sgd(ac, 0.1), batch, algo.Config("-"), Averages())
+    config = algo.Config("-", **({"kl_coef": 1.0} if algo is ppo else {}))
+    algo.update(ac, *sgd(ac, 0.1), batch, config, Averages(), *more(algo, config))
     for ours, was in zip((*batch[:5], *batch.pi), before, strict=True):
         assert torch.equal(ours, was)
 
@@ -250,7 +267,7 @@ def test_a_loss_that_is_not_finite_is_named_and_its_network_stays(algo, name):
     opts = Adam("Pi", ac.pi, 0.1), Adam("V", ac.v, 0.1)
     before = copy.deepcopy(ac)
     with pytest.raises(NonFiniteError, match=f"Loss{name}"):
-        algo.update(ac, *opts, batch, algo.Config("-"), Averages())
+        algo.update(ac, *opts, batch, algo.Config("-"), Averages(), *more(algo, algo.Config("-")))
     assert_equal_parameters(*((ac.v, before.v) if name == "V" else (ac.pi, before.pi)), **EXACTLY)
 
 
@@ -260,7 +277,8 @@ def test_a_loss_that_is_not_finite_is_named_and_its_network_stays(algo, name):
 def ppo_update(lr, **settings):
     ac = make(ActorCritic, BUTTONS)
     batch, stats, opts = rollout(ac, ppo), Averages(), sgd(ac, lr)
-    ppo.update(ac, *opts, batch, ppo.Config("-", train_iters=6, minibatch_size=8, **settings), stats)
+    config = ppo.Config("-", train_iters=6, minibatch_size=8, **settings)
+    ppo.update(ac, *opts, batch, config, stats, ppo.KLPenalty(config))
     return ac, batch, *opts, stats.means()
 
 
@@ -276,6 +294,54 @@ def test_ppo_stops_after_the_first_pass_whose_exact_kl_exceeds_target_kl():
     assert stats["StopIter"] == 2
 
 
+def test_a_kl_penalty_takes_the_place_of_the_early_stop_and_says_its_weight():
+    *_, stats = ppo_update(0.05, target_kl=1e-9, kl_coef=0.5)
+    assert (stats["StopIter"], stats["KLCoef"]) == (6, 0.5)
+    assert "KLCoef" not in ppo_update(0.05)[-1]
+
+
+@pytest.mark.parametrize("act_space", ACTIONS)
+def test_a_step_with_a_kl_penalty_follows_the_gradient_of_equation_8(act_space):
+    """From a policy that has moved already: where it has not, the penalty has no gradient."""
+    ac = make(ActorCritic, act_space)
+    batch = rollout(ac, ppo)
+    move(ac, 0.1)
+    adv = (batch.adv - batch.adv.mean()) / batch.adv.std(correction=0)
+    old, pi, again = in_torch(batch.pi), in_torch(ac.pi(batch.x)), in_torch(ac.pi(batch.x))
+    ratio = (pi.log_prob(batch.act) - old.log_prob(batch.act)).exp()
+    surrogate = gradient((ratio * adv).mean(), ac.pi)
+    pull = gradient(torch.distributions.kl_divergence(old, again).mean(), ac.pi)
+    assert pull.norm() > 0.1 * surrogate.norm()
+    pi_opt, v_opt = sgd(ac, 0.01)
+    before = pi_opt.flat.clone()
+    config = ppo.Config("-", kl_coef=0.7, clip_ratio=1e9, train_iters=1, minibatch_size=32)
+    ppo.update(ac, pi_opt, v_opt, batch, config, Averages(), ppo.KLPenalty(config))
+    torch.testing.assert_close(pi_opt.flat, before + 0.01 * (surrogate - 0.7 * pull), rtol=1e-4, atol=1e-5)
+
+
+def test_the_weight_of_the_kl_penalty_halves_below_and_doubles_above_the_target():
+    penalty = ppo.KLPenalty(ppo.Config("-", kl_coef=3.0, target_kl=0.03))
+    expected = 3.0
+    for kl, factor in [(0.0199, 0.5), (0.0201, 1), (0.03, 1), (0.0449, 1), (0.0451, 2), (5.0, 2), (0.0, 0.5)]:
+        penalty.adapt(kl)
+        expected *= factor
+        assert penalty.beta == expected, kl
+    other = ppo.KLPenalty(ppo.Config("-", kl_coef=1.0))
+    other.load_state_dict(penalty.state_dict())
+    assert other.beta == penalty.beta == 3.0
+
+
+@pytest.mark.parametrize(("lr", "factor"), [(0.0, 0.5), (0.5, 2)])
+def test_the_weight_follows_the_kl_of_the_whole_rollout_after_its_last_step(lr, factor):
+    ac = make(ActorCritic, BUTTONS)
+    batch, config = rollout(ac, ppo), ppo.Config("-", kl_coef=0.01, train_iters=2, minibatch_size=8)
+    penalty = ppo.KLPenalty(config)
+    ppo.update(ac, *sgd(ac, lr), batch, config, Averages(), penalty)
+    kl = torch.distributions.kl_divergence(in_torch(batch.pi), in_torch(ac.pi(batch.x))).mean()
+    assert (kl > 1.5 * 0.05) == (factor == 2)
+    assert penalty.beta == 0.01 * factor
+
+
 def test_ppo_ratio_is_1_at_the_first_minibatch_and_not_later():
     stats = ppo_update(0.5, target_kl=INF)[-1]
     assert stats["Ratio1"] < 1e-5
@@ -288,12 +354,12 @@ def test_ppo_ratio1_shows_a_policy_that_is_not_the_one_that_acted(act_space, act
     ac = make(ActorCritic, act_space, activation=activation)
     batch, opts, stats = rollout(ac, ppo), sgd(ac, 0.0), Averages()
     config = ppo.Config("-", train_iters=1, minibatch_size=32)
-    ppo.update(ac, *opts, batch, config, stats)
+    ppo.update(ac, *opts, batch, config, stats, ppo.KLPenalty(config))
     assert stats.means()["Ratio1"] < 1e-5
     move(ac, 0.01)
     expected = (in_torch(ac.pi(batch.x)).log_prob(batch.act) - in_torch(batch.pi).log_prob(batch.act)).exp()
     stats = Averages()
-    ppo.update(ac, *opts, batch, config, stats)
+    ppo.update(ac, *opts, batch, config, stats, ppo.KLPenalty(config))
     assert stats.means()["Ratio1"] == pytest.approx((expected - 1).abs().max().item(), rel=1e-3)
 
 
@@ -303,7 +369,7 @@ def test_ppo_visits_every_sample_once_per_pass_also_where_minibatches_do_not_fit
     seen, policy_loss = [], ppo.policy_loss
     monkeypatch.setattr(ppo, "policy_loss", lambda *args: seen.append(args[2]) or policy_loss(*args))
     config = ppo.Config("-", train_iters=2, minibatch_size=8, target_kl=INF)
-    ppo.update(ac, *sgd(ac, 0.0), batch, config, Averages())
+    ppo.update(ac, *sgd(ac, 0.0), batch, config, Averages(), ppo.KLPenalty(config))
     assert [len(part) for part in seen] == [7, 7, 7, 6] * 2
     passes = [torch.cat(seen[i : i + 4]) for i in (0, 4)]
     assert torch.equal(passes[0].sort().values, passes[1].sort().values)

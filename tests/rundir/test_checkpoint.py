@@ -93,6 +93,7 @@ MORE_PARTS = [
     ("dqn", {"polyak": 0.9, "target_every": 2, "num_envs": 1}),
     ("ddpg", {"noise_corr": 0.9, "noise_schedule": "linear", "buffer_size": 100, "num_envs": 1}),
     ("ppo", {"frame_skip": 3, "normalize_obs": "True"}),
+    ("ppo", {"kl_coef": 1.0, "target_kl": 0.05, "pi_lr": 0.003}),
 ]
 
 
