@@ -107,7 +107,7 @@ class Config:
     activation: Literal["tanh", "relu"] = "tanh"  # after each hidden layer
     log_std_init: float = -0.5  # continuous actions: first ln sigma, in half widths of the bounds
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    scale_reward: bool = False  # divide rewards by the running deviation of the discounted return; never shifted
+    scale_reward: bool = False  # divide rewards, and so V's targets, by the deviation of discounted returns; no shift
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
     torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one

@@ -82,6 +82,36 @@ def test_an_update_gets_what_the_environments_gave_and_took(
         np.testing.assert_allclose(batch.ret, (adv + val).reshape(20), rtol=1e-4, atol=1e-5)
 
 
+class Paying(Diary):
+    """Rewards of a walk that is not centred, in any unit."""
+
+    def __init__(self, unit: float) -> None:
+        super().__init__(BUTTONS)
+        self.unit, self.walk = unit, np.random.default_rng(0)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        obs, _, _, _, info = super().step(action)
+        return obs, self.unit * self.walk.normal(0.3, 1), self.walk.random() < 0.02, False, info
+
+
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo], ids=ON_POLICY)
+def test_scaled_rewards_bring_the_targets_of_the_critic_to_one_scale_whatever_the_unit(
+    algo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets: list[np.ndarray] = []
+    monkeypatch.setattr(algo, "update", lambda ac, pi_opt, v_opt, batch, *_: targets.append(batch.ret.numpy()))
+    for scale_reward in (True, False):
+        for unit in (1.0, 1000.0):
+            shape = {"total_steps": 2000, "num_envs": 2, "rollout_len": 500, "steps_per_epoch": 1000}
+            config = algo.Config("-", **shape, gamma=0.95, lam=1.0, scale_reward=scale_reward)
+            algo.train(config, lambda unit=unit: Paying(unit), logger=Logger(data_dir=tmp_path, quiet=True))
+    (_, scaled, _, scaled_too, _, raw, _, raw_too) = targets
+    np.testing.assert_allclose(scaled_too, scaled, rtol=1e-3, atol=1e-4)
+    assert 0.5 < scaled.std() < 2
+    assert raw.std() > 2
+    assert raw_too.std() == pytest.approx(1000 * raw.std(), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("algo", "act_space"), [(dqn, BUTTONS), (ddpg, UNEVEN), (td3, UNEVEN), (sac, UNEVEN)], ids=OFF_POLICY
 )
