@@ -33,8 +33,8 @@ KL: the steps that other samples ask for may carry a ratio past 1 ± ε. That is
 
 Two ways to bound the KL. The early stop takes no more steps once the KL is too large. The penalty pulls back all the
 time, and its weight β adapts: it halves after an update whose KL is below target_kl / 1.5, and doubles above 1.5
-target_kl. So the KL of an update settles near target_kl, whatever the learning rate. Both at once would not work: with
-the stop no update goes far beyond target_kl, and β would only fall.
+target_kl. So the KL of an update settles near target_kl; where the steps are too small to get there, β vanishes. Both
+ways at once would not work: with the stop few updates go far beyond target_kl, and β would mostly fall.
 
 Pseudocode:
 
@@ -60,9 +60,9 @@ KL compares the first policy of the epoch with the last, over all its rollouts. 
 and ClipFrac above 0.3, the steps are too large: lower pi_lr, train_iters or target_kl. StopIter near 1: the early stop
 ends most updates after one pass; lower pi_lr. Entropy that does not fall while the return stays flat: nothing is
 learned. Entropy near 0 before the return has risen: raise ent_coef; if it falls within a few updates, set kl_coef = 1
-and a target_kl around 0.01, which slow the policy down. KLCoef that doubles without end: even so the steps are too
-large; lower pi_lr. ExplainedVariance below 0 for long: the critic is
-worse than a constant, so the advantages are noise; raise vf_lr, or normalise the observations.
+and a target_kl around 0.01, which slow the policy down. KLCoef that grows without end: even so the steps are too large;
+lower pi_lr. ExplainedVariance below 0 for long: the critic is worse than a constant, so the advantages are noise; raise
+vf_lr, or normalise the observations.
 
 References:
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms": eq. 7 (objective), section 4 and eq. 8 (penalty),
