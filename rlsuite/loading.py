@@ -39,7 +39,7 @@ class Policy:
             ac: the networks, which have `mode` and, if they can be sampled from, `act`.
             obs_space: of the environment, where that of the networks is another one, the flattened.
         """
-        self.ac, self.obs_space = ac, obs_space or ac.obs_space
+        self.ac, self.obs_space = ac, ac.obs_space if obs_space is None else obs_space
 
     def __call__(self, obs: Any, sample: bool = False) -> Any:
         """The action for an observation.

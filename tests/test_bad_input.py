@@ -30,8 +30,10 @@ SPACES = {
 OBSERVATIONS = {
     "Text": spaces.Text(5),
     "Sequence": spaces.Sequence(spaces.Discrete(2)),
-    "Graph": spaces.Graph(spaces.Box(np.zeros(2), np.ones(2)), None),
-    "Deep": spaces.Dict(a=spaces.Box(np.zeros(9), np.arange(9) + 1.0), b=spaces.Tuple([spaces.Text(3)])),
+    "Graph": spaces.Graph(spaces.Box(np.zeros(2, np.float32), np.ones(2, np.float32)), None),
+    "Deep": spaces.Dict(
+        a=spaces.Box(-np.ones(9, np.float32), np.arange(9, dtype=np.float32)), b=spaces.Tuple([spaces.Text(3)])
+    ),
     "Nothing": spaces.Dict({}),
 }
 ACTIONS = {

@@ -9,7 +9,8 @@ What the words mean (ddpg.py derives them). Q(s, a) is the return to expect afte
 slow copy of the critics, from which the values are learned that they are pulled towards. The policy is trained through
 the critics, since Q(s, a) is differentiable in a.
 
-Off-policy. Actions: Box with finite bounds (a Gaussian that tanh squashes into them). Observations: Discrete or Box.
+Off-policy. Actions: Box with finite bounds (a Gaussian that tanh squashes into them). Observations: Discrete or Box,
+others flattened.
 
 Key equations, in the names of the code (B transitions drawn from the replay buffer; s' is the state after s, a' ~
 π(·|s'); mid and width the centre and half width of the bounds; log-densities are of actions in half widths, in nats):
@@ -91,6 +92,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: settings.JsonObject = "{}"  # JSON object of arguments for the environment
+    frame_skip: settings.Count = 1  # how often each action is repeated; rewards add up, and steps are counted after it
     seed: settings.Seed = 0  # seeds networks, actions, environments and sampling
     total_steps: settings.Steps = 100_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 1  # environments that step together, in each process

@@ -9,7 +9,7 @@ What the words mean (ddpg.py derives them). Q(s, a) is the return to expect afte
 policy, which is trained to climb Q. A target is a slow copy of a network, from which the values are learned that Q is
 pulled towards.
 
-Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box.
+Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (B transitions drawn from the replay buffer; s' is the state after s, target a
 slow copy of both critics and μ, width the half width of the bounds):
@@ -87,6 +87,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: settings.JsonObject = "{}"  # JSON object of arguments for the environment
+    frame_skip: settings.Count = 1  # how often each action is repeated; rewards add up, and steps are counted after it
     seed: settings.Seed = 0  # seeds networks, actions, environments and sampling
     total_steps: settings.Steps = 100_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 1  # environments that step together, in each process

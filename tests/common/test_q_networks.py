@@ -95,7 +95,8 @@ def test_dueling_heads_equal_V_plus_A_minus_the_mean_of_A():
     ("act_space", "instead"),
     [
         (UNEVEN, "use ppo, a2c, vpg or, within finite bounds, ddpg"),
-        (spaces.MultiDiscrete([2, 3]), "use gymnasium.ActionWrapper"),
+        (spaces.MultiDiscrete([2, 3]), "use ppo, a2c or vpg$"),
+        (spaces.MultiBinary(3), "use gymnasium.ActionWrapper"),
     ],
 )
 def test_dqn_refuses_other_than_discrete_actions_and_names_what_fits(act_space, instead):
@@ -107,7 +108,8 @@ def test_dqn_refuses_other_than_discrete_actions_and_names_what_fits(act_space, 
     ("act_space", "instead"),
     [
         (BUTTONS, "needs continuous actions.* use dqn, ppo, a2c or vpg"),
-        (spaces.MultiDiscrete([2, 3]), r"needs continuous actions.* use gymnasium\.ActionWrapper"),
+        (spaces.MultiDiscrete([2, 3]), "needs continuous actions.* use ppo, a2c or vpg$"),
+        (spaces.MultiBinary(3), r"needs continuous actions.* use gymnasium\.ActionWrapper"),
         (spaces.Box(0, 9, (2,), np.int64), r"needs continuous actions.* use gymnasium\.ActionWrapper"),
         (spaces.Box(-INF, INF, (2,)), r"needs finite bounds.*TransformAction, or use ppo, a2c or vpg"),
         (box([-1, 0], [1, INF]), r"needs finite bounds.* or use ppo, a2c or vpg"),

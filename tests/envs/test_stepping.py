@@ -35,7 +35,7 @@ class Counter(gym.Env):
         bad_obs: dict[int, float] | None = None,
         bad_rew: dict[int, float] | None = None,
     ) -> None:
-        self.action_space = act_space or spaces.Discrete(2)
+        self.action_space = spaces.Discrete(2) if act_space is None else act_space
         self.length, self.truncates, self.rew = length, truncates, rew
         self.bad_obs, self.bad_rew = bad_obs or {}, bad_rew or {}
         self.seeds: list[int] = []
