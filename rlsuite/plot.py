@@ -46,13 +46,16 @@ def _snapshots(run: Path) -> list[Snapshot]:
     """Return the run's snapshots as functions of arrays.
 
     Raises:
-        UserError: there are none, or they can't be read.
+        UserError: there are none, they can't be read, or their networks have no critic.
     """
     from rlsuite.loading import load_snapshots  # it imports torch, and a dashboard must not wait for that
 
+    snapshots = load_snapshots(run, MAX_SNAPSHOTS)
+    if not hasattr(snapshots[0].ac, "value"):
+        raise UserError(f"a value map shows what a critic believes, and the networks of {run} have none")
     return [
         Snapshot(epoch, obs, ac.value, ac.mode, ac.obs_space, ac.act_space, ac.value_label)
-        for epoch, obs, ac in ((s.epoch, s.obs, s.ac) for s in load_snapshots(run, MAX_SNAPSHOTS))
+        for epoch, obs, ac in ((s.epoch, s.obs, s.ac) for s in snapshots)
     ]
 
 

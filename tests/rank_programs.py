@@ -186,7 +186,7 @@ def pooled(folder: str) -> None:
     epoch = Epoch(1, [1], torch.nn.Identity(), StateScale())
     epoch.note(np.zeros(1, np.float32), entropy=mpi.rank)
     epoch.keep_steps(buf.newest(1), np.zeros((1, 1), np.float32))
-    assert common_health(epoch, envs.obs_space, envs.act_space, gamma=0.9)["Entropy"] == 0.5
+    assert common_health(epoch, envs.obs_space, envs.act_space)["Entropy"] == 0.5
 
     spaces_of = envs.obs_space, envs.act_space
     wanted = replay.check_memory(10**6, 1, *spaces_of)

@@ -60,6 +60,32 @@ class MLP(nn.Module):
         return out
 
 
+def expect_actions(act_space: spaces.Space[Any]) -> None:
+    """Raise UserError for actions that are neither Discrete nor a Box of floats."""
+    if isinstance(act_space, spaces.Discrete):
+        return
+    if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
+        raise UserError(
+            f"action space {act_space} is not supported here; Discrete and Box of floats are: make it one of them "
+            "with a gymnasium.ActionWrapper"
+        )
+
+
+def mid_and_width(act_space: spaces.Space[Any]) -> tuple[Tensor, Tensor]:
+    """Centre and half width (d,) float32 of each action's bounds; 0 and 1 where a bound is infinite.
+
+    Raises:
+        UserError: actions that are not a Box of floats.
+    """
+    expect_actions(act_space)
+    assert isinstance(act_space, spaces.Box), act_space
+    low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
+    high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
+    bounded = low.isfinite() & high.isfinite()
+    mid = torch.where(bounded, (low + high) / 2, 0).float()
+    return mid, torch.where(bounded & (high > low), (high - low) / 2, 1).float()
+
+
 class CategoricalPolicy(MLP):
     """π(a|s) over n actions: features (B, F) -> Categorical, whose logits are the outputs."""
 
@@ -114,12 +140,10 @@ class GaussianPolicy(MLP):
     ) -> None:
         """`log_std` is a parameter: the log keeps σ positive and makes its gradient scale-free."""
         super().__init__([features, *hidden_sizes, math.prod(act_space.shape)], activation, out_gain=0.01)
-        low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
-        high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
-        bounded = low.isfinite() & high.isfinite()
-        self.register_buffer("mid", torch.where(bounded, (low + high) / 2, 0).float())
-        self.register_buffer("width", torch.where(bounded & (high > low), (high - low) / 2, 1).float())
-        self.log_std = nn.Parameter(torch.full((len(low),), log_std_init))
+        mid, width = mid_and_width(act_space)
+        self.register_buffer("mid", mid)
+        self.register_buffer("width", width)
+        self.log_std = nn.Parameter(torch.full((len(mid),), log_std_init))
 
     def forward(self, x: Tensor) -> Gaussian:
         """The action distributions at features x (B, F)."""

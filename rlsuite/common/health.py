@@ -146,6 +146,11 @@ class Epoch:
         self._pis.append(type(pi)(*(part.detach() for part in pi)))
         self._append(buf, val=buf.rows(val), bonus=np.zeros_like(adv), next_val=next_val, adv=adv)
 
+    def keep_rollout(self, buf: RolloutBuffer, entropy: float) -> None:
+        """Keep a rollout of an algorithm without a critic, and the entropy of what acted in it, nats."""
+        self._entropies += [entropy] * len(buf.rew)
+        self._append(buf)
+
     def note(self, val: FloatArray, entropy: float, bonus: FloatArray | float = 0.0) -> None:
         """Keep what one off-policy step knows.
 
@@ -225,15 +230,29 @@ def exact_kl(pi_old: Distribution, pi: nn.Module, x: Tensor) -> float:
     return mpi.mean(float(pi_old.kl(pi(x)).double().mean()))
 
 
-def common_health(
-    epoch: Epoch, obs_space: spaces.Space[Any], act_space: spaces.Space[Any], gamma: float
-) -> dict[str, float]:
+def common_health(epoch: Epoch, obs_space: spaces.Space[Any], act_space: spaces.Space[Any]) -> dict[str, float]:
     """The columns that every algorithm shares, over all states of an epoch on all ranks.
 
     Args:
         epoch: with all its steps kept.
         obs_space: of the environment.
         act_space: of the environment.
+
+    Returns:
+        Column name to value.
+    """
+    return {
+        "Entropy": mpi.mean(epoch.entropy()),
+        "ActionEntropy": _action_entropy(epoch.column("act"), act_space),
+        "StateEntropy": _state_entropy(epoch, obs_space),
+    }
+
+
+def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
+    """The columns of every algorithm that predicts returns, over all states of an epoch on all ranks.
+
+    Args:
+        epoch: with the values of all its steps kept.
         gamma: discount γ.
 
     Returns:
@@ -244,10 +263,7 @@ def common_health(
     # Q(s, a) holds the bonuses of all later steps, but not that of its own, which was earned before a was taken.
     ret = discounted_returns(rew + bonus, next_val, terminated, truncated, gamma) - bonus
     return {
-        "Entropy": mpi.mean(epoch.entropy()),
-        "ActionEntropy": _action_entropy(epoch.column("act"), act_space),
         "ExplainedVariance": explained_variance(val, ret),
-        "StateEntropy": _state_entropy(epoch, obs_space),
         "ValueMean": float(val.mean(dtype=np.float64)),
         "ValueStd": float(val.std(dtype=np.float64)),
         "ReturnMean": float(ret.mean(dtype=np.float64)),
@@ -297,7 +313,8 @@ def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, f
     """
     pi_old = epoch.before.pi(epoch.before.encode(epoch.obs))
     health = {
-        **common_health(epoch, ac.obs_space, ac.act_space, gamma),
+        **common_health(epoch, ac.obs_space, ac.act_space),
+        **value_health(epoch, gamma),
         "KL": exact_kl(pi_old, ac.pi, ac.encode(epoch.obs)),
         "AdvStd": float(mpi.gather(epoch.column("adv"), axis=1).std(dtype=np.float64)),
     }
@@ -324,8 +341,9 @@ def off_policy_health(
     next_val = ac.value(steps.next_obs.reshape(-1, *steps.next_obs.shape[2:])).reshape(steps.rew.shape)
     epoch.keep_steps(steps, next_val)
     q, target = epoch.stats.kept("q"), epoch.stats.kept("target")
-    health = common_health(epoch, ac.obs_space, ac.act_space, gamma)
+    health = value_health(epoch, gamma)
     return {
+        **common_health(epoch, ac.obs_space, ac.act_space),
         **health,
         "QVals": health["ValueMean"],
         "ExplainedVarianceTD": explained_variance(q, target) if len(q) else math.nan,

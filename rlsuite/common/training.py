@@ -42,8 +42,8 @@ class Training:
         self.total_steps = _round_up(config.total_steps, envs.together)
         self.finished = 0  # epochs
         self.last_epoch = 0
-        if config.compile:
-            for opt in self.optimizers:
+        for opt in self.optimizers:
+            if config.compile:
                 opt.module.compile(dynamic=True)  # one program for all batch sizes
 
     def __enter__(self) -> "Training":
