@@ -20,9 +20,11 @@ SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episod
 ON_POLICY = ["vpg", "a2c", "ppo"]
 CONTINUOUS = ["ddpg", "td3", "sac"]
 OFF_POLICY = ["dqn", *CONTINUOUS]
-ALGORITHMS = ON_POLICY + OFF_POLICY
+GRADIENT = ON_POLICY + OFF_POLICY
+ALGORITHMS = [*GRADIENT, "cem", "random"]
 ENVS = {
     **dict.fromkeys(ON_POLICY, ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "rlsuite/Switches-v0")),
+    **dict.fromkeys(["cem", "random"], ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1")),
     "dqn": ("CartPole-v1", "FrozenLake-v1"),
     **dict.fromkeys(CONTINUOUS, ("Pendulum-v1",)),
 }
@@ -38,7 +40,11 @@ PER_ALGORITHM = {
     "ddpg": REPLAY,
     "td3": REPLAY,
     "sac": {**REPLAY, "alpha": 0.5},
+    "cem": {"rollout_len": 2, "population": 4, "num_test_episodes": 1},
+    "random": {},
 }
+NORMALIZED = {algo: {} if algo == "random" else {"normalize_obs": "True"} for algo in ALGORITHMS}
+"""Settings of statistics of observations, where an algorithm looks at any."""
 
 
 def small_command(algo: str, **settings: Any) -> list[str]:

@@ -19,7 +19,7 @@ import rlsuite.run
 from rlsuite.errors import UserError
 from rlsuite.loading import load
 from rlsuite.rundir.runs import find_runs, read_progress
-from tests.conftest import ALGORITHMS, CONTINUOUS, OFF_POLICY
+from tests.conftest import ALGORITHMS, CONTINUOUS, GRADIENT, OFF_POLICY
 
 SPACES = {
     "Tuple": spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]),
@@ -352,6 +352,14 @@ SAC_REFUSES = [
     ("--target-entropy nan", "--target-entropy is nan, but must be a finite number"),
     ("--act-noise 0.1", "unknown flag --act-noise"),
 ]
+CEM_REFUSES = [
+    ("--population 0", "--population is 0, but must be from 1 to 10"),
+    ("--elite-share 1.1", "--elite-share is 1.1, but must be from 0 to 1"),
+    ("--std-init 0", "--std-init is 0.0, but must be above 0"),
+    ("--noise-init -1", "--noise-init is -1.0, but must be 0 or more"),
+    ("--episodes-per-candidate 0", "--episodes-per-candidate is 0"),
+    ("--gamma 0.9", "unknown flag --gamma"),
+]
 REFUSALS = [
     *(("ppo", *case) for case in PPO_REFUSES),
     *((algo, *case) for algo in OFF_POLICY for case in OFF_POLICY_REFUSES),
@@ -359,6 +367,8 @@ REFUSALS = [
     *((algo, *case) for algo in ("ddpg", "td3") for case in DDPG_REFUSES),
     *(("td3", *case) for case in TD3_REFUSES),
     *(("sac", *case) for case in SAC_REFUSES),
+    *(("cem", *case) for case in CEM_REFUSES),
+    ("random", "--pi-lr 0.1", "unknown flag --pi-lr"),
 ]
 
 
@@ -637,7 +647,7 @@ def test_a_first_observation_that_is_bad_leaves_nothing(
 
 
 @pytest.mark.parametrize("value", ["1e38", "1e39"])
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_rewards_too_large_for_float32(
     algo: str, value: str, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str], recwarn: Any
 ) -> None:
@@ -656,7 +666,7 @@ def test_rewards_too_large_for_float32(
     assert [str(warning.message) for warning in recwarn] == []
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_a_learning_rate_far_too_high(
     algo: str, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

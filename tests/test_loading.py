@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 import rlsuite
-from rlsuite.algos import a2c, ddpg, dqn, ppo
+from rlsuite.algos import a2c, cem, ddpg, dqn, ppo
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.logger import Logger
 from rlsuite.errors import UserError
@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
 PARTS = ("parts", "pair", "switches")
 PAIRS = [
     *((algo, kind) for algo in (ppo, a2c) for kind in KINDS),
+    *((cem, kind) for kind in KINDS if not kind.startswith("component")),
     *((dqn, kind) for kind in ("from-five", "counted", "parts", "switches")),
     *((ddpg, kind) for kind in ("matrix", "narrow", "number", "pair")),
 ]

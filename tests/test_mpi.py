@@ -19,7 +19,7 @@ from rlsuite.loading import load
 from rlsuite.run import main
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
 from tests import rank_programs
-from tests.conftest import ALGORITHMS, OFF_POLICY, small_command, source_environment
+from tests.conftest import ALGORITHMS, NORMALIZED, OFF_POLICY, small_command, source_environment
 
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
 TIMES = {"Time", "StepsPerSec"}
@@ -88,13 +88,13 @@ def test_statistics_shares_and_memory_are_those_of_all_ranks(tmp_path: Path) -> 
     assert json.loads((tmp_path / "tests.json").read_text()) == alone["stats"]
 
 
-SPLIT = {"normalize_obs": "True", "steps_per_epoch": 256, "total_steps": 1024, "num_envs": 1, "test_episodes": 0}
+SPLIT = {"steps_per_epoch": 256, "total_steps": 1024, "num_envs": 1, "test_episodes": 0}
 
 
 def test_networks_are_bit_equal_on_all_ranks_after_every_epoch(tmp_path: Path) -> None:
     """And equal seeds and ranks write equal bytes: PPO trains twice."""
-    lines = [small_command(algo, data_dir=tmp_path, **SPLIT) for algo in ALGORITHMS]
-    lines.append(small_command("ppo", data_dir=tmp_path, exp_name="again", **SPLIT))
+    lines = [small_command(algo, data_dir=tmp_path, **SPLIT, **NORMALIZED[algo]) for algo in ALGORITHMS]
+    lines.append(small_command("ppo", data_dir=tmp_path, exp_name="again", **SPLIT, **NORMALIZED["ppo"]))
     result = ranks(2, tmp_path, "door", json.dumps(lines))
     assert result.returncode == 0, result.stderr
     runs = {run.parent.name.partition("_")[0]: run for run in find_runs([tmp_path])}
@@ -117,16 +117,16 @@ def assert_same(one: Path, other: Path) -> None:
     assert (one / "policy.safetensors").read_bytes() == (other / "policy.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("algo", ["ppo", "ddpg"])
+@pytest.mark.parametrize("algo", ["ppo", "ddpg", "cem", "random"])
 def test_after_a_rank_is_killed_all_go_on_exactly(algo: str, tmp_path: Path) -> None:
-    words = small_command(algo, data_dir=tmp_path / "cut", **SPLIT)
+    words = small_command(algo, data_dir=tmp_path / "cut", **SPLIT, **NORMALIZED[algo])
     assert ranks(2, tmp_path, "faulty", "kill", *words).returncode != 0
     (run,) = find_runs([tmp_path / "cut"])
     assert read_progress(run)["Epoch"].tolist() == [1, 2]
     load(run)
 
     assert main(["--resume", str(run)]) == 2  # one process is not two
-    whole = small_command(algo, data_dir=tmp_path / "whole", **SPLIT)
+    whole = small_command(algo, data_dir=tmp_path / "whole", **SPLIT, **NORMALIZED[algo])
     again = ranks(2, tmp_path, "door", json.dumps([["--resume", str(run), "--test-episodes", "0"], whole]))
     assert again.returncode == 0, again.stderr
     assert_same(run, find_runs([tmp_path / "whole"])[0])

@@ -37,7 +37,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     return train(tmp_path_factory.mktemp("target"), "a2c", env="rlsuite/Target-v0", total_steps=128)
 
 
-@pytest.fixture(scope="module", params=["ppo", *OFF_POLICY])
+@pytest.fixture(scope="module", params=["ppo", *OFF_POLICY, "cem"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     """Episodes are cut at 60 steps, so that some end in each epoch of 64 steps."""
     settings = {"total_steps": 768, "num_envs": 4, "env_kwargs": '{"max_episode_steps": 60}'}

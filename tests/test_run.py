@@ -30,11 +30,13 @@ from tests.conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
 
 CONFIGS = {algo: import_module(f"rlsuite.algos.{algo}").Config for algo in ALGORITHMS}
 NETWORKS = {
-    **dict.fromkeys(ON_POLICY, "actor_critic.ActorCritic"),
-    "dqn": "q_networks.QNetwork",
-    "ddpg": "q_networks.MuQNetwork",
-    "td3": "q_networks.MuTwinQNetwork",
-    "sac": "soft_actor_critic.SoftActorCritic",
+    **dict.fromkeys(ON_POLICY, "common.actor_critic.ActorCritic"),
+    "dqn": "common.q_networks.QNetwork",
+    "ddpg": "common.q_networks.MuQNetwork",
+    "td3": "common.q_networks.MuTwinQNetwork",
+    "sac": "common.soft_actor_critic.SoftActorCritic",
+    "cem": "algos.cem.PolicyNetwork",
+    "random": "algos.random.UniformPolicy",
 }
 
 USER_MODULE = """
@@ -106,7 +108,7 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     assert {name: config[name] for name in settings} == settings
     assert config["algo"] == algo
     assert config["custom_env"] is False
-    assert config["network"] == f"rlsuite.common.{NETWORKS[algo]}"
+    assert config["network"] == f"rlsuite.{NETWORKS[algo]}"
     assert config["command"].startswith(f"python -m rlsuite.run {algo} --env {env} ")
     assert "--note 'does it run?'" in config["command"]
     assert set(config["versions"]) >= {"python", "torch", "numpy", "gymnasium"}
@@ -274,7 +276,7 @@ def test_every_preset_is_one_that_the_algorithm_takes(algo: str) -> None:
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_budget_is_met_exactly(algo: str, total: int, tmp_path: Path, train: Any) -> None:
     # Two steps are no rollout: an on-policy algorithm takes them together with the rollout before.
-    steps = {600: [256, 512, 600], 258: [256, 258] if algo in OFF_POLICY else [258], 100: [100], 2: [2]}[total]
+    steps = {600: [256, 512, 600], 258: [258] if algo in ON_POLICY else [256, 258], 100: [100], 2: [2]}[total]
     one_update = {"update_after": total, "update_every": total} if algo in OFF_POLICY else {}
     table = read_progress(train(tmp_path, algo, total_steps=total, **one_update))
     assert table["TotalEnvInteracts"].tolist() == steps

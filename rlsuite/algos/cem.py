@@ -383,7 +383,7 @@ def train(
     test_env = envs.another()
     ac = actor_critic(envs.obs_space, envs.act_space, config).to(device)
     flat = flatten(ac.pi)
-    mean, std = np.array(flat.cpu()), np.full(len(flat), config.std_init, np.float32)
+    mean, std = flat.cpu().numpy().copy(), np.full(len(flat), config.std_init, np.float32)
     generation = Generation(ac.pi, config.num_envs, mpi.share(config.population), config.episodes_per_candidate)
     encode = copy.deepcopy(ac.encode)
     parts = {"mean": mean, "std": std, "generation": generation, "encode": encode, "rng": rng}

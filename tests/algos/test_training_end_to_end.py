@@ -19,7 +19,7 @@ import torch
 from gymnasium import spaces
 
 import rlsuite.algos
-from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
+from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, vpg
 from rlsuite.common.actor_critic import ActorCritic, CategoricalPolicy
 from rlsuite.common.distributions import Categorical, SquashedGaussian
 from rlsuite.common.logger import Logger
@@ -32,7 +32,7 @@ from rlsuite.errors import UserError
 from rlsuite.loading import Snapshot, load, load_snapshots
 from rlsuite.rundir.files import read_safetensors
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
-from tests.conftest import ALGORITHMS, CONTINUOUS, ENVS, OFF_POLICY, ON_POLICY, PAIRS
+from tests.conftest import ALGORITHMS, CONTINUOUS, ENVS, GRADIENT, NORMALIZED, OFF_POLICY, ON_POLICY, PAIRS
 
 RETURNS = ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
 TEST_RETURNS = ["AverageTestEpRet", "StdTestEpRet", "MaxTestEpRet", "MinTestEpRet", "TestEpLen"]
@@ -51,10 +51,15 @@ OWN_COLUMNS = {
     "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
     "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "LossQ2", "QGap"},
     "sac": OFF_POLICY_COLUMNS | {"Alpha", "LogStd", "ActionSaturation", "LossQ2", "QGap"},
+    "cem": {*TEST_RETURNS, "LossPi", "GradNormPi", "UpdateRatioPi", "EliteRet", "ParamStd", "Generation"},
+    "random": {"LossPi", "GradNormPi", "UpdateRatioPi"},
 }
+# What an algorithm without gradients or a critic can't measure.
+UNMEASURED = {"LossPi", "GradNormPi", "ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance"}
+NEVER = {"cem": UNMEASURED, "random": UNMEASURED | {"UpdateRatioPi"}}
 # The networks that have an optimiser each, and of each of them the setting and the column of its learning rate.
 PARTS = {**dict.fromkeys(ON_POLICY, ("pi", "v")), "dqn": ("q",), "ddpg": ("pi", "q")}
-PARTS |= {"td3": ("pi", "q"), "sac": ("pi", "q", "alpha")}
+PARTS |= {"td3": ("pi", "q"), "sac": ("pi", "q", "alpha"), "cem": (), "random": ()}
 RATES = {"pi": ("pi_lr", "PiLR"), "v": ("vf_lr", "VfLR"), "q": ("q_lr", "QLR"), "alpha": ("alpha_lr", "AlphaLR")}
 GAUSSIAN_NOISE_ENTROPY = 0.5 * np.log(2 * np.pi * np.e)
 
@@ -139,6 +144,11 @@ def run(request: pytest.FixtureRequest, trained: Any) -> Path:
     return trained(*request.param)
 
 
+@pytest.fixture(params=[pair for pair in PAIRS if pair[0] in GRADIENT], ids="-".join)
+def gradient_run(request: pytest.FixtureRequest, trained: Any) -> Path:
+    return trained(*request.param)
+
+
 @pytest.fixture(params=[pair for pair in PAIRS if pair[0] in ON_POLICY], ids="-".join)
 def on_policy_run(request: pytest.FixtureRequest, trained: Any) -> Path:
     return trained(*request.param)
@@ -185,7 +195,11 @@ def test_values_are_finite_or_nan_where_they_may_be(run: Path) -> None:
     unfinished = np.isnan(table["EpLen"])
     for name, column in table.items():
         assert not np.isinf(column).any(), name
-        if name in RETURNS:
+        if name in NEVER.get(read_config(run)["algo"], ()):
+            assert np.isnan(column).all(), name
+        elif name == "EliteRet":
+            assert (np.isnan(column) == (table["KL"] == 0)).all()
+        elif name in RETURNS:
             assert (np.isnan(column) == unfinished).all(), name
         elif name == "ExplainedVariance":
             constant = (table["ReturnMean"] == 0) | (table["ValueStd"] == 0)
@@ -196,7 +210,7 @@ def test_values_are_finite_or_nan_where_they_may_be(run: Path) -> None:
 
 def test_values_lie_in_their_ranges(run: Path) -> None:
     config, table = read_config(run), read_progress(run)
-    for kind in ("", "Test") if config["algo"] in OFF_POLICY else ("",):
+    for kind in ("", "Test") if "AverageTestEpRet" in table else ("",):
         low, mean, high = (table[f"{statistic}{kind}EpRet"] for statistic in ("Min", "Average", "Max"))
         done = np.isfinite(mean)
         assert (low <= mean)[done].all()
@@ -253,7 +267,8 @@ def test_gradient_steps_are_counted(on_policy_run: Path) -> None:
     assert table["GradSteps"].tolist() == [rollouts * per_rollout * epoch for epoch in (1, 2, 3, 4)]
 
 
-def test_parameters_of_every_network_change_in_every_epoch(run: Path) -> None:
+def test_parameters_of_every_network_change_in_every_epoch(gradient_run: Path) -> None:
+    run = gradient_run
     table, algo = read_progress(run), read_config(run)["algo"]
     for part, column in zip(PARTS[algo], columns_of(algo, "UpdateRatio"), strict=True):
         kept = snapshots(run)
@@ -280,8 +295,9 @@ def kl_between(before: Any, after: Any, obs: np.ndarray, config: dict[str, Any])
     return before.pi(before.encode(obs)).kl(after.pi(after.encode(obs))).mean().item()
 
 
-def test_kl_and_update_ratio_compare_whole_epochs(run: Path) -> None:
+def test_kl_and_update_ratio_compare_whole_epochs(gradient_run: Path) -> None:
     """Snapshots 2 and 3 are the policies before and after epoch 3, and snapshot 3 holds its states."""
+    run = gradient_run
     config, table, kept = read_config(run), read_progress(run), snapshots(run)
     before, after = kept[2].ac, kept[3].ac
     kl = kl_between(before, after, kept[3].obs, config)
@@ -293,7 +309,7 @@ def test_kl_and_update_ratio_compare_whole_epochs(run: Path) -> None:
 
 @pytest.mark.parametrize(("algo", "env"), [pair for pair in PAIRS if pair[1] != "FrozenLake-v1"])
 def test_equal_seeds_write_equal_bytes(algo: str, env: str, tmp_path: Path, train: Any) -> None:
-    settings = {"env": env, "num_envs": 4, "normalize_obs": True, "seed": 5, "test_episodes": 2}
+    settings = {"env": env, "num_envs": 4, **NORMALIZED[algo], "seed": 5, "test_episodes": 2}
     settings |= {"scale_reward": True} if algo in ON_POLICY else {}
     first = train(tmp_path / "a", algo, **settings)
     second = train(tmp_path / "b", algo, **settings)
@@ -307,7 +323,7 @@ def test_equal_seeds_write_equal_bytes(algo: str, env: str, tmp_path: Path, trai
 
 
 def test_equal_seeds_in_two_processes(tmp_path: Path, train: Any, python: Any, command: Any) -> None:
-    settings = {algo: {"num_envs": 4, "normalize_obs": True, "seed": 5} for algo in ALGORITHMS}
+    settings = {algo: {"num_envs": 4, **NORMALIZED[algo], "seed": 5} for algo in ALGORITHMS}
     for algo in ON_POLICY:
         settings[algo] |= {"env": "Acrobot-v1", "scale_reward": True}
     here = [train(tmp_path / "here", algo, **settings[algo]) for algo in ALGORITHMS]
@@ -337,7 +353,7 @@ def test_environments_of_one_run_have_different_episodes(tmp_path: Path, train: 
     assert len(np.unique(snapshots(run)[1].obs, axis=0)) == 4
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_learning_rate_zero_changes_nothing(algo: str, tmp_path: Path, train: Any) -> None:
     table = read_progress(train(tmp_path, algo, **rates(algo)))
     unchanged = [*columns_of(algo, "UpdateRatio"), *(RATES[part][1] for part in PARTS[algo])]
@@ -356,7 +372,7 @@ def test_each_learning_rate_has_its_own_network(algo: str, part: str, tmp_path: 
     assert (table[column] == 1e-3).all()
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_linear_schedule_falls_to_the_last_rollouts_share(algo: str, tmp_path: Path, train: Any) -> None:
     # On-policy: one rollout per epoch, and the share that is left at its beginning. Off-policy: a share for each step.
     settings = {"rollout_len": 128, "minibatch_size": None} if algo in ON_POLICY else {}
@@ -476,7 +492,7 @@ def widened(network: type[torch.nn.Module], critic: str) -> type[torch.nn.Module
         (td3, MuTwinQNetwork, "q", 3 + 1, {"update_after": 32}),
         (sac, SoftActorCritic, "q", 3 + 1, {"update_after": 32}),
     ],
-    ids=ALGORITHMS,
+    ids=GRADIENT,
 )
 def test_own_environment_and_own_network(
     module: Any,
@@ -553,10 +569,13 @@ def test_settings_of_the_wrong_kind_are_refused_from_python(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("module", "env"), [(a2c, "CartPole-v1"), (dqn, "CartPole-v1"), (ddpg, "Pendulum-v1")])
+@pytest.mark.parametrize(
+    ("module", "env"),
+    [(a2c, "CartPole-v1"), (dqn, "CartPole-v1"), (ddpg, "Pendulum-v1"), (cem, "CartPole-v1")],
+)
 def test_statistics_of_every_step_are_counted_once(module: Any, env: str, tmp_path: Path) -> None:
     """After those of the random steps before."""
-    settings = {} if module is a2c else {"update_after": 380, "num_test_episodes": 1}
+    settings = {"update_after": 380, "num_test_episodes": 1} if module in (dqn, ddpg) else {}
     config = module.Config(env, total_steps=400, steps_per_epoch=200, normalize_obs=True, **settings)
     ac = module.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
     assert ac.encode.count == RANDOM_STEPS + 400
@@ -712,7 +731,7 @@ def test_a_time_limit_leaves_the_next_observation_and_the_future(
     assert times == set(range(1, limit + 1))
 
 
-@pytest.mark.parametrize("algo", OFF_POLICY)
+@pytest.mark.parametrize("algo", [*OFF_POLICY, "cem"])
 def test_test_episodes_do_not_change_the_training(algo: str, tmp_path: Path, train: Any) -> None:
     runs = [train(tmp_path / str(n), algo, num_test_episodes=n, test_episodes=2) for n in (0, 2)]
     without, tested = (read_progress(run) for run in runs)
@@ -750,7 +769,7 @@ def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_compiled_networks_learn_the_same(algo: str, tmp_path: Path, train: Any) -> None:
     one, other = (train(tmp_path / flag, algo, compile=flag, total_steps=256) for flag in ("False", "True"))
     (plain, compiled) = (load(run).ac.state_dict() for run in (one, other))
@@ -810,6 +829,17 @@ def add_layer(module: torch.nn.Module) -> None:
     module.lean = torch.nn.Parameter(torch.zeros(()))
 
 
+class LeaningDirectPolicy(cem.DirectPolicy):
+    """Likewise, for CEM."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        add_layer(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.outputs(x) + torch.stack([-self.lean, 8 + self.lean])).argmax(-1)
+
+
 class LeaningActorCritic(ActorCritic):
     def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
         super().__init__(obs_space, act_space, config)
@@ -840,6 +870,12 @@ class LeaningSoftActorCritic(SoftActorCritic):
         self.pi = LeaningGaussian(self.encode.features, act_space, config.hidden_sizes, config.activation)
 
 
+class LeaningPolicyNetwork(cem.PolicyNetwork):
+    def __init__(self, obs_space: Any, act_space: Any, config: Any) -> None:
+        super().__init__(obs_space, act_space, config)
+        self.pi = LeaningDirectPolicy(self.encode.features, act_space, config.hidden_sizes, config.activation)
+
+
 SHORT = {"total_steps": 256, "num_envs": 2, "steps_per_epoch": 128, "hidden_sizes": (16, 16)}
 GREEDY = {"buffer_size": 1000, "start_steps": 0, "update_after": 64, "batch_size": 16}
 OWN = {
@@ -848,10 +884,11 @@ OWN = {
     "ddpg": (LeaningMuQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
     "td3": (LeaningMuTwinQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
     "sac": (LeaningSoftActorCritic, "pi", {**GREEDY, "pi_lr": 1e-5}),
+    "cem": (LeaningPolicyNetwork, "pi", {"std_init": 0.01, "population": 4, "rollout_len": 4}),
 }
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", OWN)
 def test_an_edited_network_trains_acts_saves_loads_and_resumes(algo: str, tmp_path: Path) -> None:
     module, (network, part, settings) = import_module(f"rlsuite.algos.{algo}"), OWN[algo]
     config = module.Config(ENVS[algo][0], **SHORT, **settings)
@@ -878,7 +915,7 @@ def test_an_edited_network_trains_acts_saves_loads_and_resumes(algo: str, tmp_pa
     assert (run / "policy.safetensors").read_bytes() == (whole / "policy.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", GRADIENT)
 def test_features_do_not_change_between_acting_and_training(
     algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

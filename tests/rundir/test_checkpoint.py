@@ -28,7 +28,7 @@ from rlsuite.run import main
 from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
 from rlsuite.rundir.files import lock, pack, unpack
 from rlsuite.rundir.runs import find_runs, group_by_settings, read_progress
-from tests.conftest import ALGORITHMS, PAIRS, small_command, source_environment
+from tests.conftest import ALGORITHMS, NORMALIZED, PAIRS, small_command, source_environment
 
 FOUR_EPOCHS = {"total_steps": 512, "steps_per_epoch": 128}
 
@@ -78,7 +78,7 @@ def assert_same(resumed: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize(("algo", "env"), PAIRS)
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path, monkeypatch, train, algo, env):
-    how = {"env": env, "normalize_obs": "True"}
+    how = {"env": env, **NORMALIZED[algo]}
     whole = train(tmp_path / "whole", algo, **FOUR_EPOCHS, **how)
     run = interrupted(monkeypatch, tmp_path / "cut", algo, 2, **how)
     assert len(without_times(run).splitlines()) == 1 + 2
@@ -94,6 +94,7 @@ MORE_PARTS = [
     ("ddpg", {"noise_corr": 0.9, "noise_schedule": "linear", "buffer_size": 100, "num_envs": 1}),
     ("ppo", {"frame_skip": 3, "normalize_obs": "True"}),
     ("ppo", {"kl_coef": 1.0, "target_kl": 0.05, "pi_lr": 0.003}),
+    ("cem", {"noise_init": 1, "noise_fall": 0.1, "num_envs": 3, "episodes_per_candidate": 2, "rollout_len": 5}),
 ]
 
 
@@ -107,7 +108,7 @@ def test_settings_with_more_state(tmp_path, monkeypatch, train, algo, how):
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_interrupted_in_the_first_epoch_it_starts_anew(tmp_path, monkeypatch, train, algo):
-    how = {"normalize_obs": "True"}
+    how = NORMALIZED[algo]
     whole = train(tmp_path / "whole", algo, **FOUR_EPOCHS, **how)
     run = interrupted(monkeypatch, tmp_path / "cut", algo, 0, **how)
     assert resume(run) == 0
