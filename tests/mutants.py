@@ -40,6 +40,8 @@ class Mutant(NamedTuple):
 # fmt: off
 LOSSES, Q_LOSSES, UPDATES = "algos/test_losses.py", "algos/test_q_losses.py", "algos/test_updates.py"
 WHOLE, LOOPS = "algos/test_training_end_to_end.py", "algos/test_main_loops.py"
+CEM, RANDOM = "algos/test_cem.py", "algos/test_random.py"
+CREDITED = f"{CEM}::test_each_candidate_is_played_by_its_own_parameters_and_credited_with_its_own_return"
 GIVEN = f"{LOOPS}::test_an_update_gets_what_the_environments_gave_and_took"
 TAKEN = f"{LOOPS}::test_what_is_stored_and_valued_is_what_the_environments_gave_and_took"
 SAME_UPDATE = f"{UPDATES}::test_update_equals_that_in_plain_torch"
@@ -505,6 +507,9 @@ MUTANTS = [
     Mutant("StateEntropy: each state is its own nearest neighbour", "common/diagnostics.py",
            "dist.kthvalue(k + 1, dim=1)", "dist.kthvalue(k, dim=1)",
            "common/test_diagnostics.py::test_state_entropy_equals_the_kozachenko_leonenko_formula"),
+    Mutant("entropies of rollouts that are not weighted by their length", "common/health.py",
+           "[entropy] * len(buf.rew)", "[entropy]",
+           "common/test_health.py::test_rollouts_without_a_critic_have_the_entropy_that_is_said_of_them"),
     Mutant("ValueBias has the wrong sign", "common/health.py",
            "float((val - ret).mean(", "float((ret - val).mean(",
            "common/test_health.py::test_values_and_returns_are_those_at_collection_over_the_whole_epoch"),
@@ -528,6 +533,53 @@ MUTANTS = [
     Mutant("TargetGap: the target behind its own normaliser", "common/health.py",
            "target.q(x, taken)).abs()", "target.q(target.encode(obs), taken)).abs()",
            "common/test_health.py::test_a_target_sees_the_features_that_its_network_sees"),
+
+    # ---- cem and random
+    Mutant("cem: the elite are the worst", "algos/cem.py",
+           "np.argsort(-ret,", "np.argsort(ret,", f"{CEM}::test_the_elite_are_those_with_the_largest_returns"),
+    Mutant("cem: the variance of all candidates", "algos/cem.py",
+           "mean[:], var = fit(theta[elite])", "mean[:], var = theta[elite].mean(0), theta.var(0)",
+           f"{CEM}::test_update_equals_the_equations"),
+    Mutant("cem: the noise does not fall", "algos/cem.py",
+           "noise_init - noise_fall * t", "noise_init", f"{CEM}::test_extra_variance_falls_in_a_line_to_zero"),
+    Mutant("cem: the noise is that of the first generation", "algos/cem.py",
+           "generation.number - 1, config", "0, config", CREDITED),
+    Mutant("cem: a candidate's return goes to its neighbour", "algos/cem.py",
+           "self.total[self.turn] += rew", "self.total[self.turn - 1] += rew", CREDITED),
+    Mutant("cem: an environment plays on with the parameters of its last candidate", "algos/cem.py",
+           "self.flats[n].copy_(torch.from_numpy(self.theta[self.taken]))", "pass", CREDITED),
+    Mutant("cem: all environments play with the parameters of the first", "algos/cem.py",
+           "for n, pi in enumerate(self.players)]", "for n, pi in enumerate(self.players[:1] * len(x))]", CREDITED),
+    Mutant("cem: a generation goes on with the episodes of the one before", "algos/cem.py",
+           "obs = envs.reset()", "obs = envs.obs", f"{CEM}::test_every_generation_begins_with_new_episodes"),
+    Mutant("cem: features change within a generation", "algos/cem.py",
+           "generation.act(encode(obs))", "generation.act(ac.encode(obs))",
+           f"{CEM}::test_features_change_only_between_generations"),
+    Mutant("cem: the policy is not moved to the mean", "algos/cem.py",
+           "flat.copy_(torch.from_numpy(mean))", "pass",
+           f"{CEM}::test_the_policy_that_is_saved_is_that_of_the_mean"),
+    Mutant("cem: entropy of all parameters together", "algos/cem.py",
+           "float(search(mean, std).entropy()) / len(mean)", "float(search(mean, std).entropy())",
+           f"{CEM}::test_an_environment_that_never_ends_is_no_generation_and_no_error"),
+    Mutant("cem: KL of all parameters together", "algos/cem.py",
+           "float(before.kl(after)) / len(before.mu)", "float(before.kl(after))",
+           f"{CEM}::test_kl_entropy_and_ratio_are_those_of_the_gaussian_over_parameters"),
+    Mutant("cem: a rank learns from its own candidates", "algos/cem.py",
+           "return mpi.gather(self.theta), mpi.gather(self.total[:-1]) / self.episodes",
+           "return self.theta, self.total[:-1] / self.episodes",
+           "test_mpi.py::test_networks_are_bit_equal_on_all_ranks_after_every_epoch"),
+    Mutant("cem: checkpoints forget the parameters that are being played", "algos/cem.py",
+           '"playing", "total"', '"total"', f"{RESUMED}[cem-CartPole-v1]"),
+    Mutant("cem: checkpoints forget the features of the generation", "algos/cem.py",
+           '"encode": encode, ', "", f"{RESUMED}[cem-CartPole-v1]"),
+    Mutant("random: entropy of one dimension", "algos/random.py",
+           ".log().sum())", ".log().mean())", f"{RANDOM}::test_the_entropy_is_that_of_the_uniform_distribution"),
+    Mutant("random: the last action is never taken", "algos/random.py",
+           "torch.randint(int(self.act_space.n),", "torch.randint(int(self.act_space.n) - 1,",
+           f"{RANDOM}::test_discrete_actions_are_equally_frequent"),
+    Mutant("random: actions between 0 and the bounds", "algos/random.py",
+           "low + (high - low) * torch.rand_like(low)", "high * torch.rand_like(low)",
+           f"{RANDOM}::test_box_actions_fill_their_bounds_evenly"),
 
     # ---- environments
     Mutant("all environments play the same episodes", "envs/stepping.py",

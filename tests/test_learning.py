@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
+from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import random_return
@@ -28,6 +28,7 @@ QUICK: dict[ModuleType, dict[str, Any]] = {
     | {"epsilon_share": 0.5, "epsilon_end": 0.2, "num_test_episodes": 0},
     ddpg: {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "lr_schedule": "linear"}
     | {"batch_size": 64, "act_noise": 0.2, "num_test_episodes": 0},
+    cem: {"num_test_episodes": 0},
 }
 QUICK[td3] = {**QUICK[ddpg], "pi_lr": 2e-3, "polyak": 0.96}  # what is delayed moves half as often
 QUICK[sac] = {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "batch_size": 64}
@@ -217,6 +218,22 @@ def test_pendulum_is_learned_in_six_thousand_steps(algo: ModuleType, tmp_path: P
     assert mean_return(ac, "Pendulum-v1") > -400
 
 
+def test_cem_follows_the_context(tmp_path: Path) -> None:
+    ac = train(cem, tmp_path, "rlsuite/Context-v0", 8_000, episodes_per_candidate=5, rollout_len=5)
+    assert mean_return(ac, "rlsuite/Context-v0") == 1.0
+
+
+def test_cem_goes_to_a_target_within_unequal_bounds(tmp_path: Path) -> None:
+    ac = train(cem, tmp_path, "rlsuite/Target-v0", 8_000, rollout_len=1)
+    assert ac.mode(np.ones((1, 1), np.float32)).item() == pytest.approx(-2, abs=0.05)
+
+
+def test_cem_learns_cartpole_in_twenty_thousand_steps(tmp_path: Path) -> None:
+    ac = train(cem, tmp_path, "CartPole-v1", 20_000)
+    assert random_return(make_env("CartPole-v1")) < 40
+    assert mean_return(ac, "CartPole-v1") > 200
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("algo", "env", "random_at_most", "at_least"),
@@ -229,6 +246,7 @@ def test_pendulum_is_learned_in_six_thousand_steps(algo: ModuleType, tmp_path: P
         (ddpg, "Pendulum-v1", -900, -200),
         (td3, "Pendulum-v1", -900, -200),
         (sac, "Pendulum-v1", -900, -200),
+        (cem, "CartPole-v1", 40, 400),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).split(".")[-1],
 )

@@ -259,3 +259,15 @@ def test_value_map_of_a_trained_run(tmp_path: Path, env: str, capsys: pytest.Cap
         snapshot.unlink()
     capsys.readouterr()
     assert "no snapshots" in refused(capsys, run, "--value-map")
+
+
+@pytest.mark.parametrize("algo", ["cem", "random"])
+def test_without_a_critic_there_is_a_dashboard_and_no_value_map(
+    algo: str, tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, algo, env="Pendulum-v1")
+    assert plot.main([str(run)]) == 0
+    assert (run / "dashboard.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    message = refused(capsys, run, "--value-map")
+    assert f"a value map shows what a critic believes, and the networks of {run} have none" in message

@@ -19,6 +19,7 @@ from rlsuite.common.health import (
     Averages,
     Epoch,
     StateScale,
+    common_health,
     exact_kl,
     greedy_health,
     noise_health,
@@ -653,3 +654,13 @@ def test_columns_of_many_states_are_measured_on_evenly_spaced_ones(monkeypatch):
 @pytest.mark.parametrize(("count", "most", "which"), [(5, 9, range(5)), (100, 12, range(0, 100, 9)), (10, 1, [0])])
 def test_spread_takes_evenly_spaced_rows(count, most, which):
     np.testing.assert_array_equal(spread(np.arange(count) * 2, most), np.array(which) * 2)
+
+
+def test_rollouts_without_a_critic_have_the_entropy_that_is_said_of_them():
+    ac, valued, parts = on_policy_epoch(spaces.Discrete(4), rollouts=(2, 6))
+    epoch = Epoch(1, [2, 6], ac, StateScale())
+    for (buf, _), entropy in zip(parts, (1.0, 5.0), strict=True):
+        epoch.keep_rollout(buf, entropy)
+    health = common_health(epoch, ac.obs_space, ac.act_space)
+    assert health == {**common_health(valued, ac.obs_space, ac.act_space), "Entropy": (2 * 1 + 6 * 5) / 8}
+    np.testing.assert_array_equal(epoch.obs, valued.obs)
