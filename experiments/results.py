@@ -48,6 +48,9 @@ TASKS = [
     ("sac", "Pendulum-v1", 3),
     ("sac", "LunarLander-v3", 3),
     ("sac", "HalfCheetah-v5", 1),
+    ("cem", "CartPole-v1", 3),
+    ("cem", "Acrobot-v1", 3),
+    ("cem", "MountainCarContinuous-v0", 3),
 ]
 
 

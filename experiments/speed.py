@@ -183,6 +183,13 @@ ROWS = [
         256 * (2 + 1 + 2 * 2 / 3), 256 * 3 + 3, CHEETAH_Q,
     ),
     Row(
+        "CEM MountainCarContinuous, linear, 4 envs",
+        "cem", "MountainCarContinuous-v0", 40_000,
+        {"num_envs": 4, "population": 8, "num_test_episodes": 0},
+        None,
+        0, 1, (2, 1),
+    ),
+    Row(
         "PPO HalfCheetah, 1 env x 2048, 32 minibatches x 10",
         "ppo", "HalfCheetah-v5", 4096,
         on_policy(1, 2048, 64, 10, normalize_obs=True, scale_reward=True),

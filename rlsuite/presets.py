@@ -179,4 +179,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "HalfCheetah-v5": {"total_steps": 300_000},
     },
+    "cem": {
+        # Without noise, one of eight seeds settled on a policy that returns 299.
+        "CartPole-v1": {"total_steps": 50_000, "noise_init": 0.5, "noise_fall": 0.05},
+        # Single episodes of one policy differ by more than the policies do.
+        "Acrobot-v1": {
+            "total_steps": 500_000,
+            "episodes_per_candidate": 3,
+            "noise_init": 0.5,
+            "noise_fall": 0.05,
+        },
+        # The cheapest swing is the one that only just reaches the top: with fewer episodes per candidate, some of the
+        # elite reach it from most starts only.
+        "MountainCarContinuous-v0": {
+            "total_steps": 500_000,
+            "population": 16,
+            "elite_share": 0.25,
+            "episodes_per_candidate": 5,
+            "std_init": 0.5,
+            "noise_init": 0.1,
+            "noise_fall": 0.01,
+            "normalize_obs": True,
+        },
+    },
 }
