@@ -180,7 +180,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "HalfCheetah-v5": {"total_steps": 300_000},
     },
     "cem": {
-        # Without noise, one of eight seeds settled on a policy that returns 299.
+        # Without noise, one of nine seeds settled on a policy that returns 299.
         "CartPole-v1": {"total_steps": 50_000, "noise_init": 0.5, "noise_fall": 0.05},
         # Single episodes of one policy differ by more than the policies do.
         "Acrobot-v1": {
