@@ -38,7 +38,7 @@ instead of returns, so that the scale of rewards does not matter; no value funct
 rather than once per rollout.
 
 Deviations from the paper: any small network instead of 22 linear features. `mean` starts from the network's own first
-weights. A number that is 0 after a few candidates would never move again: std does not fall below 1e-6.
+weights. std does not fall below 1e-6, so that its logarithm, and with it the entropy, stays finite.
 
 An environment that finds no candidate left plays its last one again until all have finished, and those steps are part
 of the budget, though no return counts them. The next generation begins with new episodes everywhere. So a generation
@@ -90,7 +90,7 @@ from rlsuite.envs.stepping import Envs
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
-MIN_STD = 1e-6  # where one candidate is the whole elite; of 0 the entropy would be minus infinity
+MIN_STD = 1e-6  # of an elite of one, without noise, it would be 0
 NEVER_MEASURED = ("LossPi", "GradNormPi", "ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance")
 
 

@@ -94,7 +94,7 @@ MORE_PARTS = [
     ("ddpg", {"noise_corr": 0.9, "noise_schedule": "linear", "buffer_size": 100, "num_envs": 1}),
     ("ppo", {"frame_skip": 3, "normalize_obs": "True"}),
     ("ppo", {"kl_coef": 1.0, "target_kl": 0.05, "pi_lr": 0.003}),
-    ("cem", {"noise_init": 1, "noise_fall": 0.1, "num_envs": 3, "episodes_per_candidate": 2, "rollout_len": 5}),
+    ("cem", {"noise_init": 1, "noise_fall": 0.1, "num_envs": 4, "episodes_per_candidate": 2, "rollout_len": 4}),
 ]
 
 
