@@ -42,8 +42,9 @@ weights. std does not fall below 1e-6, so that its logarithm, and with it the en
 
 An environment that finds no candidate left plays its last one again until all have finished, and those steps are part
 of the budget, though no return counts them. The next generation begins with new episodes everywhere. So a generation
-wastes up to one episode and rollout_len steps in each environment: with many environments take a large population.
-Ranks of MPI draw and play a part of the population each; they exchange vectors and returns once per generation.
+wastes, in each environment, up to the episodes of one candidate and rollout_len steps: with many environments take a
+large population. Ranks of MPI draw and play a part of the population each; they exchange vectors and returns once per
+generation.
 
 What to look at. EliteRet far above AverageTestEpRet: the elite were lucky, not good; raise episodes_per_candidate.
 ParamStd near 0 while the return is still bad: it has settled too early; raise noise_init, population or elite_share.
