@@ -51,25 +51,24 @@ def flatten(module: nn.Module) -> Tensor:
     return flat
 
 
-class FlatOptimizer(ABC):
-    """Gradient steps on the parameters of a module, which live in one flat vector.
+class FlatParameters:
+    """The parameters of a module and their gradients, in two flat vectors (P,) of which each is a view.
 
-    Each parameter and its gradient are views of two vectors (P,). So zeroing, the norm, clipping, the step and an
-    average over processes are one operation each, instead of one per layer; on small networks that is most of the time
-    of a gradient step. Move the module to its device first.
+    So zeroing, the norm, clipping, the step and an average over processes are one operation each, instead of one per
+    layer; on small networks that is most of the time of a gradient step. Move the module to its device first.
     """
 
-    averages: tuple[str, ...]
-    """names of the vectors (P,) that the rule keeps"""
+    averages: tuple[str, ...] = ()
+    """names of the vectors (P,) that a rule keeps"""
+    lr = math.nan
+    """learning rate, where there is one"""
 
-    def __init__(self, name: str, module: nn.Module, lr: float, max_grad_norm: float = math.inf) -> None:
+    def __init__(self, name: str, module: nn.Module) -> None:
         """Flatten the parameters of a module.
 
         Args:
             name: what columns and errors call the network: "Pi", "V" or "Q".
             module: its parameters are on one device and float32.
-            lr: learning rate; annealing changes the attribute `lr` and keeps `base_lr`.
-            max_grad_norm: gradients with a larger global norm are scaled down to it.
 
         Raises:
             UserError: a parameter already belongs to another optimiser.
@@ -77,8 +76,7 @@ class FlatOptimizer(ABC):
         self.params = list(module.parameters())
         if any(p.grad is not None for p in self.params):
             raise UserError(f"the network {name} shares a parameter with another; they must not share layers")
-        self.name, self.module, self.max_grad_norm = name, module, max_grad_norm
-        self.lr = self.base_lr = lr
+        self.name, self.module = name, module
         self.steps = 0
         self.flat = flatten(module)
         self.grad = torch.zeros_like(self.flat)
@@ -93,32 +91,40 @@ class FlatOptimizer(ABC):
         self.norms: list[float] = []
         self.before = self.flat.clone()
 
-    def step(self) -> None:
-        """One gradient step with the gradients that `loss.backward()` has added up since the last one.
-
-        They are averaged over the ranks, clipped, used, and set to 0. A `zero_grad()` has nothing left to do.
+    def average_gradient(self) -> float:
+        """Average over the ranks what `loss.backward()` has added up in `grad`, and return its norm.
 
         Raises:
-            NonFiniteError: the gradient is NaN or infinite; the parameters are left as they were.
+            NonFiniteError: the gradient is NaN or infinite.
         """
         mpi.average_(self.grad)
-        norm = torch.linalg.vector_norm(self.grad).item()
+        norm: float = torch.linalg.vector_norm(self.grad).item()
         if not math.isfinite(norm):
             raise NonFiniteError(
                 f"the gradient of Loss{self.name} has a norm of {norm:g} at gradient step {self.steps + 1}; the likely "
                 "cause is a learning rate that is too high, or rewards or observations that are too large: lower the "
                 "learning rate, or scale them"
             )
-        if norm > self.max_grad_norm:
-            self.grad.mul_(self.max_grad_norm / norm)
         self.steps += 1
-        self.change()
-        self.grad.zero_()
         self.norms.append(norm)
+        return norm
 
-    @abstractmethod
-    def change(self) -> None:
-        """Change `flat` by the rule, given `grad`; this is step number `steps`."""
+    def gradient(self, y: Tensor, create_graph: bool = False) -> Tensor:
+        """∇y by all parameters (P,), without a change of `grad`; 0 where y does not depend on one.
+
+        Args:
+            y: (); its graph stays for the next call.
+            create_graph: the gradient gets a graph, to be differentiated again, and is that of this rank alone. Without
+                a graph it is averaged over the ranks.
+        """
+        trained = [p for p in self.params if p.requires_grad]
+        grads = iter(
+            torch.autograd.grad(y, trained, retain_graph=True, create_graph=create_graph, materialize_grads=True)
+        )
+        flat = torch.cat([(next(grads) if p.requires_grad else torch.zeros_like(p)).reshape(-1) for p in self.params])
+        if not create_graph:
+            mpi.average_(flat)
+        return flat
 
     def columns(self) -> dict[str, float]:
         """Of the steps since `begin_epoch`: mean gradient norm before clipping, and ‖change‖ / ‖parameters before‖."""
@@ -149,6 +155,41 @@ class FlatOptimizer(ABC):
                 )
             getattr(self, name).copy_(torch.from_numpy(array))
         self.steps = int(state["steps"])
+
+
+class FlatOptimizer(FlatParameters, ABC):
+    """Gradient steps on flat parameters, by a rule that a subclass has."""
+
+    def __init__(self, name: str, module: nn.Module, lr: float, max_grad_norm: float = math.inf) -> None:
+        """Flatten the parameters of a module, as `FlatParameters` does.
+
+        Args:
+            name: what columns and errors call the network.
+            module: its parameters are on one device and float32.
+            lr: learning rate; annealing changes the attribute `lr` and keeps `base_lr`.
+            max_grad_norm: gradients with a larger global norm are scaled down to it.
+        """
+        super().__init__(name, module)
+        self.lr = self.base_lr = lr
+        self.max_grad_norm = max_grad_norm
+
+    def step(self) -> None:
+        """One gradient step with the gradients that `loss.backward()` has added up since the last one.
+
+        They are averaged over the ranks, clipped, used, and set to 0. A `zero_grad()` has nothing left to do.
+
+        Raises:
+            NonFiniteError: the gradient is NaN or infinite; the parameters are left as they were.
+        """
+        norm = self.average_gradient()
+        if norm > self.max_grad_norm:
+            self.grad.mul_(self.max_grad_norm / norm)
+        self.change()
+        self.grad.zero_()
+
+    @abstractmethod
+    def change(self) -> None:
+        """Change `flat` by the rule, given `grad`; this is step number `steps`."""
 
 
 class Adam(FlatOptimizer):

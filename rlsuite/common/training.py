@@ -9,7 +9,7 @@ import numpy as np
 from rlsuite import mpi, settings
 from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
-from rlsuite.common.optim import FlatOptimizer
+from rlsuite.common.optim import FlatOptimizer, FlatParameters
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
@@ -35,7 +35,7 @@ class Training:
             parts: everything else that changes during training, see `Checkpoint`. Optimisers are found among them.
         """
         self.algo, self.config, self.logger, self.envs, self.ac = algo, config, logger or Logger(), envs, ac
-        self.optimizers = [part for part in parts.values() if isinstance(part, FlatOptimizer)]
+        self.optimizers = [part for part in parts.values() if isinstance(part, FlatParameters)]
         self.memory = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
         self.state_scale = StateScale()
         self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, **parts}
@@ -43,7 +43,7 @@ class Training:
         self.finished = 0  # epochs
         self.last_epoch = 0
         for opt in self.optimizers:
-            if config.compile:
+            if isinstance(opt, FlatOptimizer) and config.compile:  # other parameters need what torch does not compile
                 opt.module.compile(dynamic=True)  # one program for all batch sizes
 
     def __enter__(self) -> "Training":
