@@ -59,6 +59,8 @@ Unit = Annotated[float, Interval(ge=0, le=1)]
 """a probability, a share, a weight, or a discount"""
 Correlation = Annotated[float, Interval(ge=0, lt=1)]
 """how much of one step is left in the next; at 1 nothing new would ever come"""
+Fraction = Annotated[float, Interval(gt=0, lt=1)]
+"""a part of a whole, neither none nor all of it"""
 Positive = Annotated[float, Gt(0)]
 """a finite number above 0"""
 PositiveOrInf = Annotated[float, Gt(0), OrInf("switches it off")]

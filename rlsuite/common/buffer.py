@@ -88,6 +88,10 @@ class Batch(NamedTuple):
     pi: Distribution
     """of the policy that acted, B distributions"""
 
+    def mean(self, values: Tensor) -> float:
+        """E[·] over the samples of all ranks, of values (B,) or of this rank's mean ()."""
+        return mpi.mean(values.double().mean().item())
+
 
 class RolloutBuffer:
     """One rollout of N environments, filled step by step: arrays `obs`, `act`, `rew`, `next_obs` (T, N, ...) and so on.
