@@ -17,7 +17,7 @@ from rlsuite.rundir.runs import find_runs
 torch.set_num_threads(1)  # several processes test at once, and the threads of one would wait for those of another
 
 SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
-ON_POLICY = ["vpg", "a2c", "ppo"]
+ON_POLICY = ["vpg", "a2c", "ppo", "trpo"]
 CONTINUOUS = ["ddpg", "td3", "sac"]
 OFF_POLICY = ["dqn", *CONTINUOUS]
 GRADIENT = ON_POLICY + OFF_POLICY
@@ -36,6 +36,7 @@ PER_ALGORITHM = {
     "vpg": {"rollout_len": 64, "train_v_iters": 3},
     "a2c": {"rollout_len": 8},
     "ppo": {"rollout_len": 64, "minibatch_size": 32, "train_iters": 2},
+    "trpo": {"rollout_len": 64, "minibatch_size": 32, "train_v_iters": 2},
     "dqn": {**REPLAY, "target_every": 100},
     "ddpg": REPLAY,
     "td3": REPLAY,

@@ -96,19 +96,24 @@ def sample(buf: ReplayBuffer, batch_size: int) -> Transitions:
 
 DISCRETE, BOX = spaces.Discrete(3), spaces.Box(np.array([-1, 0], np.float32), np.array([3, 1], np.float32))
 COMPONENTS = spaces.MultiDiscrete([2, 3])
-ON_POLICY = {"rollout_len": STEPS, "normalize_obs": True, "scale_reward": True, "ent_coef": 0.01}
+ON_POLICY = {"rollout_len": STEPS, "normalize_obs": True, "scale_reward": True}
 OFF_POLICY = {"start_steps": 0, "update_after": 4 * ENVIRONMENTS, "update_every": 6, "batch_size": 4 * ENVIRONMENTS}
 OFF_POLICY |= {"buffer_size": 1000, "num_test_episodes": TESTS, "normalize_obs": True, "activation": "tanh"}
+BONUS = {"ent_coef": 0.01}
 PPO = {"minibatch_size": 3 * ENVIRONMENTS, "train_iters": 6, "target_kl": 2e-4, "pi_lr": 3e-3}
-PPO |= {"clip_ratio": 0.01}
+PPO |= {"clip_ratio": 0.01, **BONUS}
+TRPO = {"minibatch_size": 3 * ENVIRONMENTS, "train_v_iters": 2, "target_kl": 0.1}
+TRPO |= {"rollout_len": 3, "cg_iters": 5}
 UPDATES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
-    "vpg": (DISCRETE, {**ON_POLICY, "train_v_iters": 5}),
-    "vpg-box": (BOX, {**ON_POLICY, "train_v_iters": 5}),
-    "a2c": (DISCRETE, ON_POLICY),
-    "a2c-box": (BOX, ON_POLICY),
+    "vpg": (DISCRETE, {**ON_POLICY, **BONUS, "train_v_iters": 5}),
+    "vpg-box": (BOX, {**ON_POLICY, **BONUS, "train_v_iters": 5}),
+    "a2c": (DISCRETE, {**ON_POLICY, **BONUS}),
+    "a2c-box": (BOX, {**ON_POLICY, **BONUS}),
     "ppo": (DISCRETE, {**ON_POLICY, **PPO}),
     "ppo-box": (BOX, {**ON_POLICY, **PPO}),
     "ppo-components": (COMPONENTS, {**ON_POLICY, **PPO, "kl_coef": 0.1}),
+    "trpo": (DISCRETE, {**ON_POLICY, **TRPO}),
+    "trpo-box": (BOX, {**ON_POLICY, **TRPO}),
     "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1}),
     "ddpg": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
     "td3": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, vpg
+from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, trpo, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import random_return
@@ -17,13 +17,14 @@ from rlsuite.loading import SavedEnv
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import find_runs, read_progress
 
-ALGOS = [vpg, a2c, ppo]
+ALGOS = [vpg, a2c, ppo, trpo]
 # Small rollouts and many of them, so that a probe takes seconds.
 QUICK: dict[ModuleType, dict[str, Any]] = {
     vpg: {"rollout_len": 25, "steps_per_epoch": 2000, "train_v_iters": 20, "pi_lr": 1e-2, "vf_lr": 1e-2},
     a2c: {"rollout_len": 5, "steps_per_epoch": 2000, "pi_lr": 3e-3, "vf_lr": 3e-3},
     ppo: {"rollout_len": 25, "steps_per_epoch": 2000, "minibatch_size": 50, "train_iters": 4}
     | {"pi_lr": 3e-3, "vf_lr": 3e-3},
+    trpo: {"rollout_len": 25, "steps_per_epoch": 2000, "minibatch_size": 50, "train_v_iters": 5, "vf_lr": 3e-3},
     dqn: {"hidden_sizes": (32, 32), "update_every": 2, "target_every": 100, "lr_schedule": "linear"}
     | {"epsilon_share": 0.5, "epsilon_end": 0.2, "num_test_episodes": 0},
     ddpg: {"hidden_sizes": (32, 32), "start_steps": 1000, "update_every": 2, "polyak": 0.98, "lr_schedule": "linear"}
@@ -64,7 +65,7 @@ def test_constant_reward_value_is_the_geometric_series_in_spite_of_time_limits(
 ) -> None:
     # Unclipped: a clipped squared error has its minimum near the median of the targets, which hides a wrong fifth.
     settings = {"rollout_len": 20, "steps_per_epoch": 1600, "max_grad_norm": float("inf"), "lr_schedule": "linear"}
-    settings |= {"minibatch_size": 80} if algo is ppo else {}
+    settings |= {"minibatch_size": 80} if algo in (ppo, trpo) else {}
     ac = train(algo, tmp_path, "rlsuite/ConstantReward-v0", 48_000, gamma=0.9, **settings)
     assert value(ac, np.ones(1, np.float32)) == pytest.approx(1 / (1 - 0.9), rel=0.03)
 
@@ -167,7 +168,7 @@ def test_a_policy_that_climbs_q_goes_to_a_target_within_unequal_bounds(algo: Mod
 @each_algo
 def test_frozen_lake_is_solved(algo: ModuleType, tmp_path: Path) -> None:
     kwargs = '{"is_slippery": false}'
-    settings = {"env_kwargs": kwargs, "ent_coef": 0.01, "gamma": 0.95}
+    settings = {"env_kwargs": kwargs, "gamma": 0.95} | ({} if algo is trpo else {"ent_coef": 0.01})
     ac = train(algo, tmp_path, "FrozenLake-v1", 60_000, **settings)
     assert random_return(make_env("FrozenLake-v1", kwargs)) < 0.1
     assert mean_return(ac, "FrozenLake-v1", kwargs, episodes=1) == 1.0

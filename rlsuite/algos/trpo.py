@@ -220,9 +220,10 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iters: in
     """
     assert b.ndim == 1, b.shape
     x, res, p = torch.zeros_like(b), b.clone(), b.clone()
-    res_sq = res @ res
+    res_sq = b @ b
+    enough = 1e-12 * res_sq  # a millionth of b, which is what float32 can tell
     for _ in range(iters):
-        if res_sq < 1e-20:
+        if res_sq <= enough:
             break
         a_p = product(p)
         alpha = res_sq / (p @ a_p)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rlsuite.algos import a2c, ppo, vpg
+from rlsuite.algos import a2c, ppo, trpo, vpg
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch
 
@@ -59,7 +59,7 @@ def test_policy_gradient_equals_E_grad_ln_π_adv(algo, act_space):
     torch.testing.assert_close(-ours, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("algo", [vpg, a2c, ppo])
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo, trpo])
 def test_value_loss_equals_E_V_minus_ret_squared(algo):
     val = torch.tensor([1.0, 2.0, -1.0, 0.0], requires_grad=True)
     loss = algo.value_loss(val, torch.tensor([0.0, 4.0, -1.0, 1.0]))

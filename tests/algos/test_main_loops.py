@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, vpg
+from rlsuite.algos import a2c, ddpg, dqn, ppo, sac, td3, trpo, vpg
 from rlsuite.common.buffer import gae
 from rlsuite.common.health import Epoch
 from rlsuite.common.logger import Logger
@@ -59,12 +59,12 @@ def made_by(act_space: spaces.Space[Any]) -> tuple[list[Diary], Callable[[], Dia
 
 
 @pytest.mark.parametrize("scale_reward", [False, True])
-@pytest.mark.parametrize("algo", [vpg, a2c, ppo], ids=ON_POLICY)
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo, trpo], ids=ON_POLICY)
 def test_an_update_gets_what_the_environments_gave_and_took(
     algo: ModuleType, scale_reward: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[Any] = []
-    monkeypatch.setattr(algo, "update", lambda ac, pi_opt, v_opt, batch, *_: batches.append(batch))  # learns nothing
+    monkeypatch.setattr(algo, "update", lambda ac, pi, v_opt, batch, *_: batches.append(batch))  # learns nothing
     shape = {"total_steps": 2 * 2 * 10, "num_envs": 2, "rollout_len": 10, "steps_per_epoch": 2 * 10}
     config = algo.Config("-", **shape, gamma=0.9, lam=0.8, scale_reward=scale_reward)
     made, env_fn = made_by(BUTTONS)

@@ -19,7 +19,7 @@ import torch
 from gymnasium import spaces
 
 import rlsuite.algos
-from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, vpg
+from rlsuite.algos import a2c, cem, ddpg, dqn, ppo, sac, td3, trpo, vpg
 from rlsuite.common.actor_critic import ActorCritic, CategoricalPolicy
 from rlsuite.common.distributions import Categorical, SquashedGaussian
 from rlsuite.common.logger import Logger
@@ -47,6 +47,7 @@ OWN_COLUMNS = {
     "vpg": {"AdvStd"},
     "a2c": {"AdvStd"},
     "ppo": {"AdvStd", "ClipFrac", "StopIter", "Ratio1"},
+    "trpo": {"AdvStd", "BacktrackIters", "StepAccepted", "KLPredicted"},
     "dqn": OFF_POLICY_COLUMNS | {"Epsilon", "GreedyFlips"},
     "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
     "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "LossQ2", "QGap"},
@@ -57,9 +58,10 @@ OWN_COLUMNS = {
 # What an algorithm without gradients or a critic can't measure.
 UNMEASURED = {"LossPi", "GradNormPi", "ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance"}
 NEVER = {"cem": UNMEASURED, "random": UNMEASURED | {"UpdateRatioPi"}}
-# The networks that have an optimiser each, and of each of them the setting and the column of its learning rate.
+# The networks that are trained, those of them that have a learning rate, and its setting and column.
 PARTS = {**dict.fromkeys(ON_POLICY, ("pi", "v")), "dqn": ("q",), "ddpg": ("pi", "q")}
 PARTS |= {"td3": ("pi", "q"), "sac": ("pi", "q", "alpha"), "cem": (), "random": ()}
+RATED = {**PARTS, "trpo": ("v",)}
 RATES = {"pi": ("pi_lr", "PiLR"), "v": ("vf_lr", "VfLR"), "q": ("q_lr", "QLR"), "alpha": ("alpha_lr", "AlphaLR")}
 GAUSSIAN_NOISE_ENTROPY = 0.5 * np.log(2 * np.pi * np.e)
 
@@ -103,8 +105,8 @@ def columns_of(algo: str, prefix: str) -> list[str]:
 
 
 def rates(algo: str, value: float | None = 0) -> dict[str, float | None]:
-    """All learning rates at one value."""
-    return {RATES[part][0]: value for part in PARTS[algo]}
+    """All learning rates at one value; and for TRPO's policy a trust region that no step is within."""
+    return {RATES[part][0]: value for part in RATED[algo]} | ({"target_kl": 1e-30} if algo == "trpo" else {})
 
 
 def parameters(module: torch.nn.Module) -> torch.Tensor:
@@ -201,6 +203,8 @@ def test_values_are_finite_or_nan_where_they_may_be(run: Path) -> None:
             assert (np.isnan(column) == (table["KL"] == 0)).all()
         elif name in RETURNS:
             assert (np.isnan(column) == unfinished).all(), name
+        elif name == "PiLR" and read_config(run)["algo"] == "trpo":
+            assert np.isnan(column).all()  # it has none
         elif name == "ExplainedVariance":
             constant = (table["ReturnMean"] == 0) | (table["ValueStd"] == 0)
             assert (np.isfinite(column) | constant).all()
@@ -225,7 +229,9 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
     not_negative.update(columns_of(config["algo"], "GradNorm"), {"LossV", "LossQ", "LossQ2", "QGap", "Alpha"})
     for name in not_negative & set(table):
         assert (table[name][np.isfinite(table[name])] >= 0).all(), name
-    for name in {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation"} & set(table):
+    for name in {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation", "StepAccepted"} & set(
+        table
+    ):
         assert ((table[name] >= 0) & (table[name] <= 1)).all(), name
     assert (np.diff(table["Time"]) >= 0).all()
 
@@ -245,6 +251,11 @@ def test_values_of_stochastic_policies_lie_in_their_ranges(on_policy_run: Path) 
     if config["algo"] == "ppo":
         assert (table["Ratio1"] < 1e-4).all()
         assert ((table["StopIter"] >= 1) & (table["StopIter"] <= 2)).all()
+    if config["algo"] == "trpo":
+        assert (table["StepAccepted"] > 0).all()
+        assert ((table["BacktrackIters"] >= 0) & (table["BacktrackIters"] < config["backtrack_iters"])).all()
+        assert ((table["KLPredicted"] > 0) & (table["KLPredicted"] <= config["target_kl"])).all()
+        assert (table["LossPi"] < 0).all()
 
 
 def test_values_of_off_policy_algorithms_follow_from_each_other(off_policy_run: Path) -> None:
@@ -263,7 +274,7 @@ def test_values_of_off_policy_algorithms_follow_from_each_other(off_policy_run: 
 def test_gradient_steps_are_counted(on_policy_run: Path) -> None:
     config, table = read_config(on_policy_run), read_progress(on_policy_run)
     rollouts = 256 / (2 * config["rollout_len"])
-    per_rollout = {"vpg": 1 + 3, "a2c": 2, "ppo": 2 * 2 * 4}[config["algo"]]
+    per_rollout = {"vpg": 1 + 3, "a2c": 2, "ppo": 2 * 2 * 4, "trpo": 1 + 2 * 4}[config["algo"]]
     assert table["GradSteps"].tolist() == [rollouts * per_rollout * epoch for epoch in (1, 2, 3, 4)]
 
 
@@ -356,13 +367,13 @@ def test_environments_of_one_run_have_different_episodes(tmp_path: Path, train: 
 @pytest.mark.parametrize("algo", GRADIENT)
 def test_learning_rate_zero_changes_nothing(algo: str, tmp_path: Path, train: Any) -> None:
     table = read_progress(train(tmp_path, algo, **rates(algo)))
-    unchanged = [*columns_of(algo, "UpdateRatio"), *(RATES[part][1] for part in PARTS[algo])]
+    unchanged = [*columns_of(algo, "UpdateRatio"), *(RATES[part][1] for part in RATED[algo])]
     for name in ("KL", *unchanged, *({"GreedyFlips", "TargetGap"} & set(table))):
         assert np.abs(table[name]).max() <= (1e-6 if name == "KL" else 0), name
 
 
 @pytest.mark.parametrize(
-    ("algo", "part"), [(algo, part) for algo in ALGORITHMS if len(PARTS[algo]) > 1 for part in PARTS[algo]]
+    ("algo", "part"), [(algo, part) for algo in ALGORITHMS if len(PARTS[algo]) > 1 for part in RATED[algo]]
 )
 def test_each_learning_rate_has_its_own_network(algo: str, part: str, tmp_path: Path, train: Any) -> None:
     setting, column = RATES[part]
@@ -372,14 +383,32 @@ def test_each_learning_rate_has_its_own_network(algo: str, part: str, tmp_path: 
     assert (table[column] == 1e-3).all()
 
 
+def test_the_trust_region_has_its_own_network(tmp_path: Path, train: Any) -> None:
+    table = read_progress(train(tmp_path, "trpo", vf_lr=0, target_kl=0.02))
+    assert (table["UpdateRatioPi"] > 0).all()
+    assert (table["UpdateRatioV"] == 0).all()
+
+
+@pytest.mark.parametrize("env", ENVS["trpo"])
+def test_with_one_rollout_per_epoch_its_kl_is_within_target_kl(env: str, tmp_path: Path, train: Any) -> None:
+    settings = {"env": env, "rollout_len": 128, "total_steps": 2048, "target_kl": 0.02}
+    table = read_progress(train(tmp_path, "trpo", **settings))
+    assert len(table["KL"]) == 8
+    assert (table["KL"] <= 0.02 * (1 + 1e-5)).all()
+    taken = table["StepAccepted"] == 1
+    np.testing.assert_allclose(table["KLPredicted"][taken], 0.02 * 0.8 ** (2 * table["BacktrackIters"][taken]))
+    assert (table["KL"][~taken] < 1e-6).all()
+    assert taken.sum() > 4
+
+
 @pytest.mark.parametrize("algo", GRADIENT)
 def test_linear_schedule_falls_to_the_last_rollouts_share(algo: str, tmp_path: Path, train: Any) -> None:
     # On-policy: one rollout per epoch, and the share that is left at its beginning. Off-policy: a share for each step.
     settings = {"rollout_len": 128, "minibatch_size": None} if algo in ON_POLICY else {}
     left = np.array([1, 0.75, 0.5, 0.25] if algo in ON_POLICY else [0.75, 0.5, 0.25, 0])
-    settings |= {RATES[part][0]: rate for part, rate in zip(PARTS[algo], (0.01, 0.02, 0.03), strict=False)}
+    settings |= {RATES[part][0]: rate for part, rate in zip(RATED[algo], (0.01, 0.02, 0.03), strict=False)}
     table = read_progress(train(tmp_path, algo, lr_schedule="linear", total_steps=1024, **settings))
-    for part in PARTS[algo]:
+    for part in RATED[algo]:
         setting, column = RATES[part]
         one_step = 0 if algo in ON_POLICY else 2 / 1024 * settings[setting]
         np.testing.assert_allclose(table[column], left * settings[setting], rtol=1e-6, atol=one_step)
@@ -436,7 +465,8 @@ def test_the_kl_stop_can_fall_between_the_first_and_the_last_pass(tmp_path: Path
 @pytest.mark.parametrize("algo", ON_POLICY)
 def test_the_policy_learns(algo: str, tmp_path: Path, train: Any) -> None:
     """One-step episodes whose best action is the observation: a random policy returns 0, the best 1."""
-    settings = {"env": "rlsuite/Context-v0", "total_steps": 4096, "pi_lr": 0.02, "test_episodes": 20}
+    settings = {"env": "rlsuite/Context-v0", "total_steps": 4096, "test_episodes": 20}
+    settings |= {"target_kl": 0.05} if algo == "trpo" else {"pi_lr": 0.02}
     table = read_progress(train(tmp_path, algo, **settings))
     assert table["AverageEpRet"][0] < 0.95
     assert table["AverageEpRet"][-1] > 0.95
@@ -486,7 +516,7 @@ def widened(network: type[torch.nn.Module], critic: str) -> type[torch.nn.Module
 @pytest.mark.parametrize(
     ("module", "network", "critic", "features", "settings"),
     [
-        *((module, ActorCritic, "v", 3, {"rollout_len": 32}) for module in (vpg, a2c, ppo)),
+        *((module, ActorCritic, "v", 3, {"rollout_len": 32}) for module in (vpg, a2c, ppo, trpo)),
         (dqn, QNetwork, "q", 4, {"update_after": 32}),
         (ddpg, MuQNetwork, "q", 3 + 1, {"update_after": 32}),
         (td3, MuTwinQNetwork, "q", 3 + 1, {"update_after": 32}),
@@ -545,6 +575,9 @@ def test_the_main_loops_are_the_same_text_but_for_the_graph_that_a2c_keeps_and_t
         return source[source.index("        obs = envs.obs\n") :].splitlines()
 
     assert loop("vpg") == [line.replace("epoch.stats, penalty)", "epoch.stats)") for line in loop("ppo")]
+    assert loop("trpo") == [
+        line.replace("pi_opt, v_opt)", "v_opt)").replace("pi_opt", "pi_flat") for line in loop("vpg")
+    ]
     ours, theirs = ({line.strip() for line in loop(algo)} for algo in ("a2c", "vpg"))
     assert theirs - ours == {"with torch.no_grad():"}
     assert [line.split()[0] for line in ours - theirs] == ["#"]
@@ -880,6 +913,7 @@ SHORT = {"total_steps": 256, "num_envs": 2, "steps_per_epoch": 128, "hidden_size
 GREEDY = {"buffer_size": 1000, "start_steps": 0, "update_after": 64, "batch_size": 16}
 OWN = {
     **dict.fromkeys(ON_POLICY, (LeaningActorCritic, "pi", {"rollout_len": 32})),
+    "trpo": (LeaningActorCritic, "pi", {"rollout_len": 32, "target_kl": 1e-4}),
     "dqn": (LeaningQNetwork, "q", {**GREEDY, "epsilon_start": 0, "epsilon_end": 0}),
     "ddpg": (LeaningMuQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
     "td3": (LeaningMuTwinQNetwork, "pi", {**GREEDY, "act_noise": 0.01, "pi_lr": 1e-5}),
