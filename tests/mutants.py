@@ -48,6 +48,8 @@ SAME_UPDATE = f"{UPDATES}::test_update_equals_that_in_plain_torch"
 SAME_DQN, SAME_DDPG = (f"{UPDATES}::test_{algo}_update_equals_that_in_plain_torch" for algo in ("dqn", "ddpg"))
 TD3, SAC = "algos/test_td3.py", "algos/test_sac.py"
 SAME_TD3, SAME_SAC = (f"{tests}::test_update_equals_that_in_plain_torch" for tests in (TD3, SAC))
+TRPO = "algos/test_trpo.py"
+SAME_TRPO, SEARCH = f"{TRPO}::test_update_equals_that_in_plain_torch", f"{TRPO}::test_line_search_shortens_until_the"
 SAME_ON_RANKS = "test_mpi.py::test_whole_updates_are_those_of_one_rank_with_all_the_data[2]"
 POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
@@ -66,7 +68,7 @@ MUTANTS = [
            "(mpi.gather(epoch.column(name), axis=1) for name in names)", "map(epoch.column, names)", SAME_ON_RANKS),
     *(Mutant(f"{algo}: the normaliser is updated before the rollout is evaluated", f"algos/{algo}.py",
              "x, val, next_val, pi = evaluate", "ac.encode.update(buf.obs); x, val, next_val, pi = evaluate",
-             f"{FEATURES}[{algo}]") for algo in ("vpg", "a2c", "ppo")),
+             f"{FEATURES}[{algo}]") for algo in ("vpg", "a2c", "ppo", "trpo")),
 
     # ---- the main loop of vpg, a2c and ppo
     Mutant("vpg: a new episode is begun with the last observation of the old one", "algos/vpg.py",
@@ -161,6 +163,54 @@ MUTANTS = [
            "stats.add(len(j), ", "stats.add(1, ", SAME_UPDATE),
     Mutant("ppo: Ratio1 is that of every minibatch", "algos/ppo.py",
            "if i == k == 0:", "if True:", f"{UPDATES}::test_ppo_ratio_is_1_at_the_first_minibatch_and_not_later"),
+
+    # ---- trpo
+    Mutant("trpo: the surrogate has the wrong sign", "algos/trpo.py",
+           "return -(torch.exp(logp", "return (torch.exp(logp", f"{TRPO}::test_policy_loss_equals_minus_E_r_adv"),
+    Mutant("trpo: the step climbs the loss", "algos/trpo.py",
+           "-pi_flat.grad, config", "pi_flat.grad, config", SAME_TRPO),
+    Mutant("trpo: F is not damped", "algos/trpo.py",
+           "fisher(v) + config.damping_coeff * v", "fisher(v)", SAME_TRPO),
+    Mutant("trpo: steepest descent instead of conjugate directions", "algos/trpo.py",
+           "p = res + (res_sq / before) * p", "p = 1 * res", f"{TRPO}::test_conjugate_gradient_solves_a_x_equals_b"),
+    Mutant("trpo: the length of the step without the root", "algos/trpo.py",
+           "math.sqrt(2 * target_kl / curvature)", "2 * target_kl / curvature",
+           f"{TRPO}::test_full_step_has_half_s_F_s_of_target_kl_in_the_direction_of_x"),
+    Mutant("trpo: the length of the step without the 2", "algos/trpo.py",
+           "math.sqrt(2 * target_kl", "math.sqrt(target_kl",
+           f"{TRPO}::test_full_step_has_half_s_F_s_of_target_kl_in_the_direction_of_x"),
+    Mutant("trpo: the line search takes everything", "algos/trpo.py",
+           "if loss < loss_old and kl <= config.target_kl:", "if True:",
+           f"{TRPO}::test_line_search_that_finds_nothing_leaves_the_parameters_bit_equal"),
+    Mutant("trpo: the KL may be anything", "algos/trpo.py",
+           "if loss < loss_old and kl <= config.target_kl:", "if loss < loss_old:",
+           f"{SEARCH}_kl_is_within_target_kl"),
+    Mutant("trpo: the loss may be anything", "algos/trpo.py",
+           "if loss < loss_old and kl <= config.target_kl:", "if kl <= config.target_kl:",
+           f"{SEARCH}_loss_is_smaller"),
+    Mutant("trpo: a step that is refused is taken", "algos/trpo.py",
+           "flat.copy_(old)", "pass",
+           f"{TRPO}::test_line_search_that_finds_nothing_leaves_the_parameters_bit_equal"),
+    Mutant("trpo: the steps of the line search add up", "algos/trpo.py",
+           "torch.add(old, step, alpha=share, out=flat)", "flat.add_(step, alpha=share)",
+           f"{TRPO}::test_line_search_makes_backtrack_iters_tries"),
+    Mutant("trpo: KLPredicted is that of the whole step", "algos/trpo.py",
+           "share**2 * config.target_kl", "config.target_kl", f"{SEARCH}_kl_is_within_target_kl"),
+    Mutant("trpo: the KL the wrong way round", "algos/trpo.py",
+           "batch.mean(batch.pi.kl(pi))", "batch.mean(pi.kl(batch.pi))", f"{SAME_TRPO} "
+           f"{TRPO}::test_after_an_accepted_step_the_exact_kl_is_within_target_kl_and_not_far_below"),
+    Mutant("trpo: advantages are not standardised", "algos/trpo.py",
+           "adv = standardize(batch.adv)", "adv = batch.adv", SAME_TRPO),
+    Mutant("trpo: the gradient stays for the next update", "algos/trpo.py",
+           "pi_flat.grad.zero_()", "pass", SAME_TRPO),
+    Mutant("trpo: each rank has its own F", "common/optim.py",
+           "mpi.average_(flat)", "pass", SAME_ON_RANKS),
+    Mutant("trpo: each rank searches by its own samples", "common/buffer.py",
+           "mpi.mean(values.double().mean().item())", "values.double().mean().item()", SAME_ON_RANKS),
+    Mutant("trpo: a frozen parameter has no place in the gradient", "common/optim.py",
+           "(next(grads) if p.requires_grad else torch.zeros_like(p)).reshape(-1) for p in self.params",
+           "g.reshape(-1) for g in grads",
+           f"{TRPO}::test_a_frozen_parameter_stands_still_and_one_without_effect_too"),
 
     # ---- dqn
     Mutant("dqn: a terminated state has a future", "algos/dqn.py",
