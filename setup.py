@@ -11,7 +11,7 @@ EXTRAS = {
     "video": ["imageio>=2.30", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
     "tensorboard": ["tensorboard>=2.12"],
     "mpi": MPI,
-    "bench": ["stable-baselines3>=2.3", "gymnasium[mujoco]"],
+    "bench": ["stable-baselines3>=2.3", "sb3-contrib>=2.3", "gymnasium[mujoco]"],
     "test": [
         *MPI,
         "pytest>=8",

@@ -3,12 +3,12 @@
 The same work means the same environment and number of environments, networks, batch size and gradient steps per env
 step, on one torch thread. What the trainings learn does not matter here; what they log is part of their work.
 
-Beside stable-baselines3. Both sides take turns in this process, so that a machine that slows down slows both. The
-figures are medians over the rounds. The other suites can't be installed beside us. They were measured once, elsewhere,
-in the same session as stable-baselines3 in three of these rows. In those rows stable-baselines3 tells how fast this
-machine is now compared with that one ("chain"), and the figures of the other suites are multiplied by it. The limit of
-a row is a program without overhead: its environment alone, and its arithmetic at the rate of a large matrix product on
-one core. The table goes to data/speed.csv.
+Beside stable-baselines3, or for TRPO sb3-contrib. Both sides take turns in this process, so that a machine that slows
+down slows both. The figures are medians over the rounds. The other suites can't be installed beside us. They were
+measured once, elsewhere, in the same session as stable-baselines3 in three of these rows. In those rows
+stable-baselines3 tells how fast this machine is now compared with that one ("chain"), and the figures of the other
+suites are multiplied by it. The limit of a row is a program without overhead: its environment alone, and its arithmetic
+at the rate of a large matrix product on one core. The table goes to data/speed.csv.
 
 Against another checkout of rlsuite, `--against DIR`, for example of an older commit (`git worktree add DIR COMMIT`). In
 each round every row is timed in both checkouts, one right after the other, each in a new process that has trained a
@@ -130,6 +130,14 @@ ROWS = [
         81, 3, CARTPOLE, ("Spinning Up", 4080),
     ),
     Row(
+        "TRPO CartPole, 8 envs x 256, 10 CG steps, 10 x 16 minibatches",
+        "trpo", "CartPole-v1", 20_480,
+        {"num_envs": 8, "rollout_len": 256, "steps_per_epoch": 2048, "minibatch_size": 128},
+        {"num_envs": 8, "n_steps": 256, "batch_size": 128, "cg_max_steps": 10},
+        # The critic's 10 passes, the gradient, 11 products with F at the price of two such passes each, about 2 tries.
+        10 + 1 + 22, 5, CARTPOLE,
+    ),
+    Row(
         "A2C CartPole, 8 envs x 5",
         "a2c", "CartPole-v1", 30_000,
         {"num_envs": 8, "rollout_len": 5},
@@ -212,6 +220,7 @@ def run_ours(row: Row) -> float:
 
 def run_sb3(row: Row) -> float:
     """Steps per second of stable-baselines3 at the same work."""
+    import sb3_contrib
     import stable_baselines3
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
@@ -223,7 +232,7 @@ def run_sb3(row: Row) -> float:
         env = VecNormalize(env)
     net_arch = settings.pop("net_arch", None)
     policy = {"net_arch": net_arch} if net_arch else {}
-    model_class = getattr(stable_baselines3, row.algo.upper())
+    model_class = getattr(sb3_contrib if row.algo == "trpo" else stable_baselines3, row.algo.upper())
     model = model_class("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=policy, **settings)
     torch.set_num_threads(1)
     start = time.perf_counter()
