@@ -55,6 +55,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "InvertedPendulum-v5": {"total_steps": 300_000, "lr_schedule": "linear"},
     },
+    "trpo": {
+        "CartPole-v1": {"total_steps": 100_000, "lr_schedule": "linear"},
+        # Short rollouts: as the KL bounds each update, what is learned goes by their number.
+        "Acrobot-v1": {
+            "total_steps": 100_000,
+            "rollout_len": 128,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+        },
+        "LunarLander-v3": {"total_steps": 400_000, "gamma": 0.995, "lr_schedule": "linear"},
+        "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
+    },
     "a2c": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
     "vpg": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
     "dqn": {

@@ -63,22 +63,23 @@ conjugate gradient and the line search: beyond 1 ± ε a ratio gains nothing, an
 clip bounds no KL, so that PPO has to look after every pass whether it has gone too far.
 
 Deviations from the paper: advantages come from GAE with a learned V, where the paper sums observed returns, and are
-standardised over the rollout. F is damped in the conjugate gradient, as in the authors' code, and not in the length of
-the step. KL and F are means over all samples of the rollout.
+standardised over the rollout. F is damped in the conjugate gradient alone; other implementations damp it in the length
+of the step, too, and take shorter steps than target_kl allows. KL and F are means over all samples of the rollout.
 
-What to look at. KL is of the whole epoch, over all its rollouts. With one rollout per epoch it never exceeds target_kl,
-and KLPredicted, what the quadratic model says of the same step, should be near it: far apart, the step has left the
-region where the model holds; lower target_kl, or raise damping_coeff. BacktrackIters of a few tenths is healthy; above
-3 says the same as a wide gap. StepAccepted below 1: there were rollouts that taught nothing, often because advantages
-are noise; see ExplainedVariance. LossPi is that after the step: minus what it promises, 0 where it was refused. PiLR is
-nan: there is no learning rate. Entropy that does not fall while the return stays flat: nothing is learned.
-ExplainedVariance below 0 for long: the critic is worse than a constant; raise vf_lr or train_v_iters, or normalise the
-observations.
+What to look at. KL is of the whole epoch, over all its rollouts. With one rollout per epoch it never exceeds target_kl
+(with normalize_obs it may: the statistics move, too). KLPredicted, what the quadratic model says of the same step,
+should be near it. Far apart, the step has left the region where the model holds: lower target_kl, or raise
+damping_coeff. BacktrackIters up to 1 is healthy, because the whole step often overshoots by a few per cent; above 3
+says the same as a wide gap. StepAccepted below 1: there were rollouts from which nothing could be learned, often as the
+advantages are noise; see ExplainedVariance. LossPi is that after the step: minus what the step promises, 0 where it was
+refused. PiLR is nan: there is no learning rate. Entropy that does not fall while the return stays flat: nothing is
+learned. ExplainedVariance below 0 for long: the critic is worse than a constant; raise vf_lr or train_v_iters, or
+normalise the observations.
 
 References:
     Schulman et al. 2015, "Trust Region Policy Optimization": eq. 14 (objective and constraint), section 6 and appendix
     C (conjugate gradient, length of the step, line search).
-    Kakade 2001, "A Natural Policy Gradient": eq. 2 and 3.
+    Kakade 2001, "A Natural Policy Gradient": section 2.
     Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation": eq. 16.
 
 Run:      python -m rlsuite.run trpo --env CartPole-v1
