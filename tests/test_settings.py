@@ -76,6 +76,7 @@ TYPES: dict[str, tuple[list[Any], list[Any], str]] = {
     "Threads": ([1, 1024], [0, 1025], "from 1 to 1,024"),
     "Unit": ([0.0, 1.0], [-1e-9, 1 + 1e-9, INF, -INF, math.nan, HUGE], "from 0 to 1"),
     "Correlation": ([0.0, 1 - 1e-9], [-1e-9, 1.0, math.nan], "from 0 to below 1"),
+    "Fraction": ([1e-300, 1 - 1e-9], [0.0, 1.0, -1e-9, math.nan], "above 0 and below 1"),
     "Positive": ([1e-300, 1e300], [0.0, -1e-9, INF, math.nan, HUGE], "above 0"),
     "PositiveOrInf": ([1e-300, INF], [0.0, -1e-9, -INF, math.nan, HUGE, -HUGE], "above 0 (inf switches it off)"),
     "LearningRate": ([0.0, 1e300], [-1e-9, INF, math.nan], "0 or more"),
