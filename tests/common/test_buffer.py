@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from rlsuite import mpi
 from rlsuite.common.actor_critic import ActorCritic
-from rlsuite.common.buffer import RolloutBuffer, evaluate_rollout, gae, minibatches, standardize
+from rlsuite.common.buffer import Batch, RolloutBuffer, evaluate_rollout, gae, minibatches, standardize
 from rlsuite.common.health import discounted_returns
 from rlsuite.envs.stepping import Envs
 from rlsuite.errors import NonFiniteError
@@ -353,6 +353,15 @@ def test_standardize_takes_the_advantages_of_all_ranks(monkeypatch):
     own, other = torch.tensor([1.0, 2]), np.array([3, 6], np.float32)
     monkeypatch.setattr(mpi, "gather", lambda values: np.concatenate([values, other]))
     torch.testing.assert_close(standardize(own), torch.tensor([-2.0, -1]) / 3.5**0.5)
+
+
+def test_the_mean_of_a_batch_is_that_of_the_samples_of_all_ranks(monkeypatch):
+    batch = Batch(*[torch.zeros(4)] * 6)
+    values = torch.tensor([1.0, 2, 3, 6], requires_grad=True)
+    assert batch.mean(values) == batch.mean(values.mean()) == 3
+    monkeypatch.setattr(mpi, "size", 2)
+    monkeypatch.setattr(mpi, "gather_objects", lambda value: [value, 5.0])
+    assert batch.mean(values) == 4
 
 
 @pytest.mark.parametrize(

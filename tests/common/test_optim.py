@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlsuite.algos import ppo
-from rlsuite.common.optim import Adam, FlatOptimizer, RMSprop, flatten, set_up_torch
+from rlsuite.common.optim import Adam, FlatOptimizer, FlatParameters, RMSprop, flatten, set_up_torch
 from rlsuite.errors import NonFiniteError, UserError
 
 torch.set_num_threads(1)
@@ -185,6 +185,55 @@ def test_a_zero_grad_has_nothing_left_to_do():
         gradient_step(opt, net, step)
         gradient_step(plain, other, step)
     assert_equal_parameters(net, other, **EXACTLY)
+
+
+# ---------------------------------------------------------------- without a rule
+
+
+def test_gradient_is_that_of_autograd_in_the_order_of_the_flat_vector_and_leaves_grad_alone():
+    net = network()
+    flat = FlatParameters("Pi", net)
+    loss = loss_of(net, 0)
+    expected = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(net.parameters()), retain_graph=True)])
+    for _ in range(2):  # the graph stays
+        ours = flat.gradient(loss)
+        assert torch.equal(ours, expected)
+        assert not ours.requires_grad
+    assert (flat.grad == 0).all()
+
+
+def test_gradient_with_a_graph_can_be_differentiated_again():
+    net = nn.Linear(2, 1, bias=False)
+    flat = FlatParameters("Pi", net)
+    gradient = flat.gradient((net.weight**3).sum(), create_graph=True)
+    torch.testing.assert_close(flat.gradient(gradient.sum()), 6 * flat.flat)
+
+
+def test_gradient_is_0_for_what_is_frozen_or_has_no_effect():
+    net = network()
+    net[0].bias.requires_grad_(False)
+    flat = FlatParameters("Pi", net)
+    gradient = flat.gradient(net[2].bias.square().sum() + net[0].bias.sum())
+    assert gradient.tolist() == [0] * 64 + (2 * net[2].bias).tolist()
+
+
+def test_average_gradient_returns_the_norm_and_counts_a_step_that_the_state_keeps():
+    net = network()
+    flat = FlatParameters("Pi", net)
+    for step in range(3):
+        flat.grad.zero_()
+        loss_of(net, step).backward()
+        assert flat.average_gradient() == pytest.approx(flat.gradient(loss_of(net, step)).norm().item(), rel=1e-5)
+    assert (flat.steps, len(flat.norms)) == (3, 3)
+    columns = flat.columns()
+    assert columns["GradNormPi"] == pytest.approx(np.mean(flat.norms))
+    assert columns["UpdateRatioPi"] == 0
+    assert math.isnan(columns["PiLR"])
+    again = FlatParameters("Pi", network())
+    again.load_state_dict(flat.state_dict())
+    assert again.steps == 3
+    with pytest.raises(ValueError, match="the state of optimiser Pi"):
+        again.load_state_dict(Adam("V", network(), 0.1).state_dict())
 
 
 # ---------------------------------------------------------------- what goes wrong
