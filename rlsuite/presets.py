@@ -65,12 +65,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "normalize_obs": True,
         },
+        # Large steps on large rollouts: with small ones a lander that hovers is all that comes of it in some seeds.
         "LunarLander-v3": {
             "total_steps": 400_000,
-            "target_kl": 0.02,
+            "num_envs": 16,
+            "steps_per_epoch": 4096,
+            "lam": 0.98,
+            "target_kl": 0.03,
             "vf_lr": 3e-3,
             "lr_schedule": "linear",
-            "scale_reward": True,
+            "normalize_obs": True,
         },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
     },
