@@ -76,6 +76,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "normalize_obs": True,
         },
+        # A short horizon, as for PPO; lam below 1 leans on a critic that explains nearly all of the return.
+        "Pendulum-v1": {
+            "total_steps": 100_000,
+            "num_envs": 4,
+            "rollout_len": 512,
+            "gamma": 0.95,
+            "lam": 0.9,
+            "target_kl": 0.03,
+            "train_v_iters": 15,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+        },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
     },
     "a2c": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
