@@ -1,8 +1,8 @@
 """Trust Region Policy Optimization (TRPO): the largest step that is safe to take on one rollout.
 
 The idea. A policy gradient is right only for the policy that collected the data, and says nothing of how far to follow
-it. TRPO asks for the step that promises most among all that change the policy by no more than δ (target_kl), measured
-by the KL divergence, in nats. It solves a simple model of that problem, and checks the answer on the data itself.
+it. TRPO asks for the step that promises most among all that change the policy by no more than target_kl nats of the KL
+divergence. It solves a simple model of that problem, and checks the answer on the data itself.
 
 What the words mean (vpg.py derives them). The policy gradient ∇J = E[ ∇logp adv ] is the gradient of the expected
 return J by the policy's parameters. The baseline V(s) is the return to expect in state s: subtracting it leaves the
@@ -243,7 +243,7 @@ def full_step(x: Tensor, fisher_x: Tensor, target_kl: float) -> Tensor:
     Args:
         x: (P,), the direction.
         fisher_x: F x (P,).
-        target_kl: δ, nats.
+        target_kl: nats.
 
     Returns:
         step (P,); 0 where x does not change the policy.
