@@ -9,7 +9,7 @@ return J by the policy's parameters. The baseline V(s) is the return to expect i
 advantage adv, whose noise is smaller. λ (lam) sets how much of what was observed enters adv, from one reward (0) to all
 (1); the value function stands in for the rest.
 
-On-policy. Actions: Discrete, or Box (diagonal Gaussian). Observations: Discrete or Box.
+On-policy. Actions: Discrete, MultiDiscrete or Box (diagonal Gaussian). Observations: Discrete or Box, others flattened.
 
 Key equations, in the names of the code (s_t the state at step t, B samples of one rollout, log-probabilities in nats,
 θ the policy's parameters, of which there are P):
@@ -115,6 +115,7 @@ class Config:
 
     env: str  # Gymnasium id, or module:Id of an environment that the module registers
     env_kwargs: settings.JsonObject = "{}"  # JSON object of arguments for the environment
+    frame_skip: settings.Count = 1  # how often each action is repeated; rewards add up, and steps are counted after it
     seed: settings.Seed = 0  # seeds networks, actions, environments and sampling
     total_steps: settings.Steps = 500_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 8  # environments that step together, in each process
@@ -136,7 +137,7 @@ class Config:
     activation: Literal["tanh", "relu"] = "tanh"  # after each hidden layer
     log_std_init: float = -0.5  # continuous actions: first ln sigma, in half widths of the bounds
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
-    scale_reward: bool = False  # divide rewards by the running deviation of the discounted return; never shifted
+    scale_reward: bool = False  # divide rewards, and so V's targets, by the deviation of discounted returns; no shift
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the value function; torch can't differentiate a compiled policy twice
     torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one

@@ -135,14 +135,14 @@ def test_ppo_gradient_is_the_policy_gradient_before_anything_has_moved(act_space
     torch.testing.assert_close(clipped, gradient(vpg.policy_loss(logp, batch.adv), ac.pi), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("algo", [vpg, a2c, ppo])
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo, trpo])
 def test_losses_refuse_shapes_that_would_broadcast(algo):
     flat, column = torch.zeros(4), torch.zeros(4, 1)
     for a, b in ((flat, column), (column, flat), (column, column)):
         with pytest.raises(AssertionError):
             algo.value_loss(a, b)
         with pytest.raises(AssertionError):
-            _ = ppo.policy_loss(a, b, b, 0.2) if algo is ppo else algo.policy_loss(a, b)
+            algo.policy_loss(a, b, *{ppo: (b, 0.2), trpo: (b,)}.get(algo, ()))
     if algo is ppo:
         with pytest.raises(AssertionError):
             ppo.policy_loss(flat, flat, column, 0.2)

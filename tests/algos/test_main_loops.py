@@ -94,7 +94,7 @@ class Paying(Diary):
         return obs, self.unit * self.walk.normal(0.3, 1), self.walk.random() < 0.02, False, info
 
 
-@pytest.mark.parametrize("algo", [vpg, a2c, ppo], ids=ON_POLICY)
+@pytest.mark.parametrize("algo", [vpg, a2c, ppo, trpo], ids=ON_POLICY)
 def test_scaled_rewards_bring_the_targets_of_the_critic_to_one_scale_whatever_the_unit(
     algo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
