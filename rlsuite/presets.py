@@ -65,7 +65,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "normalize_obs": True,
         },
-        # Large steps on large rollouts: with small ones a lander that hovers is all that comes of it in some seeds.
+        # Large steps on large rollouts. The budget is short: some seeds still hover when it ends.
         "LunarLander-v3": {
             "total_steps": 400_000,
             "num_envs": 16,
