@@ -50,6 +50,7 @@ TASKS = [
     ("td3", "InvertedPendulum-v5", 3),
     ("td3", "HalfCheetah-v5", 1),
     ("sac", "Pendulum-v1", 3),
+    ("sac", "MountainCarContinuous-v0", 3),
     ("sac", "LunarLander-v3", 3),
     ("sac", "HalfCheetah-v5", 1),
     ("cem", "CartPole-v1", 3),
