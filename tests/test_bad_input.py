@@ -187,16 +187,21 @@ def test_an_unsupported_action_space(algo: str, space: str, refuse: Refuse, comm
         return
     message = refuse(rlsuite.run, command(algo, **faulty(algo, act=space)))
     assert re.search(rf"action.*{re.escape(str(SPACES[space]))}", message)
-    way_out = r"use ppo, a2c or vpg$" if space == "MultiDiscrete" else r"gymnasium\.(wrappers\.)?\w+"
+    way_out = r"use ppo, trpo, a2c or vpg$" if space == "MultiDiscrete" else r"gymnasium\.(wrappers\.)?\w+"
     assert re.search(way_out, message)
 
 
 @pytest.mark.parametrize(
     ("algo", "env", "expected", "others"),
     [
-        ("dqn", "Pendulum-v1", "dqn needs Discrete actions, .* Box(-2.0, 2.0, (1,), float32)", "ppo a2c vpg ddpg"),
+        (
+            "dqn",
+            "Pendulum-v1",
+            "dqn needs Discrete actions, .* Box(-2.0, 2.0, (1,), float32)",
+            "ppo trpo a2c vpg cem ddpg td3 sac",
+        ),
         *(
-            (algo, "CartPole-v1", "this algorithm needs continuous actions, .* Discrete(2)", "dqn ppo a2c vpg")
+            (algo, "CartPole-v1", "this algorithm needs continuous actions, .* Discrete(2)", "dqn ppo trpo a2c vpg cem")
             for algo in CONTINUOUS
         ),
     ],
@@ -216,7 +221,7 @@ def test_continuous_q_learning_needs_a_finite_range_for_every_action(
 ) -> None:
     message = refuse(rlsuite.run, command(algo, **faulty(algo, act=space)))
     assert f"finite bounds low < high for every action, and this environment's are {ACTIONS[space]}" in message
-    assert re.search(r"gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg", message)
+    assert re.search(r"gymnasium.wrappers.TransformAction, or use ppo, trpo, a2c, vpg or cem", message)
 
 
 def test_ddpg_needs_actions_that_are_not_whole_numbers(refuse: Refuse, command: Any) -> None:

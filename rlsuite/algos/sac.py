@@ -54,7 +54,7 @@ earned. Judge by AverageTestEpRet, the return of the most likely actions.
 
 References:
     Haarnoja et al. 2018, "Soft Actor-Critic: Off-Policy Maximum Entropy Deep Reinforcement Learning with a Stochastic
-        Actor": eq. 5 (critic), eq. 12 (policy), appendix C (squashing).
+        Actor": eq. 7 (critic), eq. 12 (policy), eq. 21 (squashing).
     Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications": eq. 18 (temperature), algorithm 1.
     Fujimoto et al. 2018, "Addressing Function Approximation Error in Actor-Critic Methods": eq. 10 (minimum).
 

@@ -48,7 +48,7 @@ noise, a KL above 10 is a policy that jumps about. Judge by AverageTestEpRet, wi
 
 References:
     Fujimoto, van Hoof, Meger 2018, "Addressing Function Approximation Error in Actor-Critic Methods": algorithm 1,
-        eq. 10 (minimum), eq. 14 (smoothing).
+        eq. 10 (minimum), eq. 15 (smoothing).
     Silver et al. 2014, "Deterministic Policy Gradient Algorithms": eq. 9, and 15 for states of another policy.
     Achiam 2018, "Spinning Up in Deep RL": TD3.
 
@@ -158,7 +158,7 @@ def smoothed(act: Tensor, noise: Tensor, mid: Tensor, width: Tensor, noise_clip:
     Returns:
         a' (B, d) float32.
 
-    Source: Fujimoto et al. 2018, eq. 14.
+    Source: Fujimoto et al. 2018, eq. 15.
     """
     assert act.shape == noise.shape == (len(act), *width.shape), (act.shape, noise.shape)
     return (act + width * noise.clamp(-noise_clip, noise_clip)).clamp(mid - width, mid + width)

@@ -71,9 +71,11 @@ class QNetwork(nn.Module):
         super().__init__()
         if not isinstance(act_space, spaces.Discrete):
             continuous = isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)
-            fitting = "ppo, a2c, vpg or, within finite bounds, ddpg" if continuous else "gymnasium.ActionWrapper"
-            if isinstance(act_space, spaces.MultiDiscrete):
-                fitting = "ppo, a2c or vpg"
+            fitting = "gymnasium.ActionWrapper"
+            if continuous:
+                fitting = "ppo, trpo, a2c, vpg, cem or, within finite bounds, sac, td3 or ddpg"
+            elif isinstance(act_space, spaces.MultiDiscrete):
+                fitting = "ppo, trpo, a2c or vpg"
             raise UserError(f"dqn needs Discrete actions, and this environment's are {act_space}; use {fitting}")
         self.obs_space, self.act_space = obs_space, act_space
         self.encode = ObsEncoder(obs_space, config.normalize_obs)
@@ -111,9 +113,10 @@ def finite_box(act_space: spaces.Space[Any]) -> spaces.Box:
         UserError: it is not; names the algorithms that fit.
     """
     if not (isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)):
-        fitting = "dqn, ppo, a2c or vpg" if isinstance(act_space, spaces.Discrete) else "gymnasium.ActionWrapper"
+        discrete = isinstance(act_space, spaces.Discrete)
+        fitting = "dqn, ppo, trpo, a2c, vpg or cem" if discrete else "gymnasium.ActionWrapper"
         if isinstance(act_space, spaces.MultiDiscrete):
-            fitting = "ppo, a2c or vpg"
+            fitting = "ppo, trpo, a2c or vpg"
         raise UserError(
             f"this algorithm needs continuous actions, and this environment's are {act_space}; use {fitting}"
         )
@@ -122,7 +125,7 @@ def finite_box(act_space: spaces.Space[Any]) -> spaces.Box:
     if not (np.isfinite(span) & (span > 0)).all():
         raise UserError(
             "this algorithm needs finite bounds low < high for every action, and this environment's are "
-            f"{act_space}; give it bounds with gymnasium.wrappers.TransformAction, or use ppo, a2c or vpg"
+            f"{act_space}; give it bounds with gymnasium.wrappers.TransformAction, or use ppo, trpo, a2c, vpg or cem"
         )
     return act_space
 

@@ -94,8 +94,8 @@ def test_dueling_heads_equal_V_plus_A_minus_the_mean_of_A():
 @pytest.mark.parametrize(
     ("act_space", "instead"),
     [
-        (UNEVEN, "use ppo, a2c, vpg or, within finite bounds, ddpg"),
-        (spaces.MultiDiscrete([2, 3]), "use ppo, a2c or vpg$"),
+        (UNEVEN, "use ppo, trpo, a2c, vpg, cem or, within finite bounds, sac, td3 or ddpg"),
+        (spaces.MultiDiscrete([2, 3]), "use ppo, trpo, a2c or vpg$"),
         (spaces.MultiBinary(3), "use gymnasium.ActionWrapper"),
     ],
 )
@@ -107,13 +107,13 @@ def test_dqn_refuses_other_than_discrete_actions_and_names_what_fits(act_space, 
 @pytest.mark.parametrize(
     ("act_space", "instead"),
     [
-        (BUTTONS, "needs continuous actions.* use dqn, ppo, a2c or vpg"),
-        (spaces.MultiDiscrete([2, 3]), "needs continuous actions.* use ppo, a2c or vpg$"),
+        (BUTTONS, "needs continuous actions.* use dqn, ppo, trpo, a2c, vpg or cem"),
+        (spaces.MultiDiscrete([2, 3]), "needs continuous actions.* use ppo, trpo, a2c or vpg$"),
         (spaces.MultiBinary(3), r"needs continuous actions.* use gymnasium\.ActionWrapper"),
         (spaces.Box(0, 9, (2,), np.int64), r"needs continuous actions.* use gymnasium\.ActionWrapper"),
-        (spaces.Box(-INF, INF, (2,)), r"needs finite bounds.*TransformAction, or use ppo, a2c or vpg"),
-        (box([-1, 0], [1, INF]), r"needs finite bounds.* or use ppo, a2c or vpg"),
-        (box([-1, 0], [1, 0]), r"needs finite bounds.* or use ppo, a2c or vpg"),
+        (spaces.Box(-INF, INF, (2,)), r"needs finite bounds.*TransformAction, or use ppo, trpo, a2c, vpg or cem"),
+        (box([-1, 0], [1, INF]), r"needs finite bounds.* or use ppo, trpo, a2c, vpg or cem"),
+        (box([-1, 0], [1, 0]), r"needs finite bounds.* or use ppo, trpo, a2c, vpg or cem"),
         (spaces.Box(-1e300, 1e300, (2,), np.float64), r"needs finite bounds"),
         (spaces.Box(-3e38, 3e38, (2,)), r"needs finite bounds"),
         (spaces.Box(1, 1 + 1e-12, (2,), np.float64), r"needs finite bounds"),
