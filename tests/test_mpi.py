@@ -183,6 +183,7 @@ def test_a_signal_ends_all_ranks_with_a_command_that_goes_on(number: int, tmp_pa
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a background job inherits that SIGINT is ignored
     )
     try:
         while len(list(tmp_path.glob("*/*/checkpoint/epoch_*"))) < 4:

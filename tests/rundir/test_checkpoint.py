@@ -511,7 +511,11 @@ def test_a_run_that_is_being_written_is_not_resumed(tmp_path, train, capsys):
 def test_a_signal_ends_the_run_with_a_command_that_goes_on(tmp_path, number, code):
     words = small_command("ppo", data_dir=tmp_path, total_steps=10**7, steps_per_epoch=1280)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlsuite.run", *words], env=source_environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "rlsuite.run", *words],
+        env=source_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a background job inherits that SIGINT is ignored
     )
     while not list(tmp_path.glob("*/*/checkpoint/epoch_*")):
         assert process.poll() is None
