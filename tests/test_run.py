@@ -449,7 +449,7 @@ def test_a_new_algorithm_is_one_new_file(tmp_path: Path, python: Any, command: A
     words = ["mine", *command("vpg", total_steps=128)[1:]]
     done = python(tmp_path, "-c", CALLS, *words)
     assert done.stderr == "rlsuite: --warmth is 3.0, but must be from 0 to 2\n"
-    assert "algorithms: a2c ddpg dqn mine ppo" in done.stdout
+    assert "algorithms: a2c cem ddpg dqn mine ppo" in done.stdout
     assert re.search(r"--warmth FLOAT\s+how warm it is", done.stdout)
     assert re.findall("^(?:code|exit) .*", done.stdout, re.MULTILINE) == [
         "code 0",

@@ -529,15 +529,18 @@ def test_a_signal_ends_the_run_with_a_command_that_goes_on(tmp_path, number, cod
 
 
 def test_signals_wait_for_the_end_of_a_write():
-    done = []
+    done, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job lacks
 
     def write():
         with signals_wait():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
-    with pytest.raises(KeyboardInterrupt):
-        write()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done
 
 
