@@ -48,9 +48,10 @@ What to look at. Entropy (an estimate: the mean of -ln π of the actions taken, 
 d ln 2 = 0.69 d) starts high, falls as the policy finds what is better, and settles at d target_entropy: from then on α
 holds it there, so a flat Entropy is no sign that learning has stopped. Look at Alpha: while it falls, the task pays
 better than being random; when it rises, the policy has become certain too early. Alpha that grows without end: the
-target is out of reach, or rewards are too large; lower target_entropy, scale them. With alpha_lr = 0 it is Entropy
-that moves, and it says how learning goes, as in PPO. QVals, ReturnMean and ValueBias contain the entropy still to be
-earned. Judge by AverageTestEpRet, the return of the most likely actions.
+target is out of reach, or rewards are too large; lower target_entropy, scale them. On Pendulum, with its preset,
+Entropy falls from 0.7 to -0.3 in 20,000 steps, most of it after the return has settled: it is Alpha, from 1 to 0.02,
+that takes it down. With alpha_lr = 0 Entropy says how learning goes, as in PPO. QVals, ReturnMean and ValueBias contain
+the entropy still to be earned. Judge by AverageTestEpRet, the return of the most likely actions.
 
 References:
     Haarnoja et al. 2018, "Soft Actor-Critic: Off-Policy Maximum Entropy Deep Reinforcement Learning with a Stochastic

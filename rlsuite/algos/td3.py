@@ -43,8 +43,9 @@ step. The critics are one optimiser's, so max_grad_norm is that of both together
 
 What to look at. QGap, the mean |Q1 - Q2|, says how far the critics disagree: beside ValueBias it tells what the minimum
 is worth. ValueBias should stay near 0 or below it; in DDPG, on the same task, it grows. The other columns read as
-DDPG's: ActionSaturation near 1 with a bad return is a policy that has run into the bounds, Entropy only follows the
-noise, a KL above 10 is a policy that jumps about. Judge by AverageTestEpRet, without noise.
+DDPG's: ActionSaturation near 1 with a bad return is a policy that has run into the bounds, a KL above 10 is a policy
+that jumps about. Entropy only follows the noise: on Pendulum it drops once, when start_steps are over, and stays at
+-0.19 whatever is learned. Judge by AverageTestEpRet, without noise.
 
 References:
     Fujimoto, van Hoof, Meger 2018, "Addressing Function Approximation Error in Actor-Critic Methods": algorithm 1,
