@@ -8,13 +8,14 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlsuite import mpi
 from rlsuite.common.console import LiveTable, line
-from rlsuite.errors import UserError
+from rlsuite.errors import EnvError, NonFiniteError, UserError
 from rlsuite.rundir.files import lock, new_directory, refuse_link, write_atomically
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.versions import git_commit, versions
@@ -114,6 +115,7 @@ class Logger:
                 self._config = {"algo": algo, "exp_name": exp_name, **chosen, "note": self.note, **facts}
                 self._config |= {"checkpoint_every": self.checkpoint_every, "command": self.command}
                 self._config |= {"ranks": mpi.size, "versions": versions(), "git_commit": git_commit()}
+                self._config["started"] = datetime.now().isoformat(" ", "seconds")
                 self._write_config()
                 self._file = (self.run_dir / "progress.txt").open("wb")
         except OSError as error:
@@ -256,6 +258,7 @@ class Logger:
             self._file.truncate(self._bytes)
             self._file.seek(self._bytes)
             (self.run_dir / "result.json").unlink(missing_ok=True)  # of the policy before
+            (self.run_dir / "error.json").unlink(missing_ok=True)  # of the attempt before
             before, warnings = self._config.get("versions"), list(warnings)
             if before != versions():
                 warnings.append(f"this run was made with {before}, and here are {versions()}: results may differ")
@@ -274,6 +277,16 @@ class Logger:
             return
         assert self.run_dir is not None, "start() comes first"
         write_atomically(self.run_dir / "result.json", f"{json.dumps(dict(result), indent=2)}\n".encode())
+
+    def save_error(self, error: BaseException) -> None:
+        """Write error.json, why this run failed; without a run that is being written, or a place to write, nothing."""
+        if self._file is None or self.run_dir is None:  # another process may be training it
+            return
+        ours = isinstance(error, UserError | NonFiniteError | EnvError)
+        text = f"{error}" if ours else f"{type(error).__name__}: {error}"
+        why = {"error": text, "time": datetime.now().isoformat(" ", "seconds")}
+        with suppress(OSError):
+            write_atomically(self.run_dir / "error.json", f"{json.dumps(why, indent=2)}\n".encode())
 
     def close(self) -> None:
         """Close the files and the live table; safe to call twice."""

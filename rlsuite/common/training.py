@@ -105,6 +105,8 @@ class Training:
         """Save the last whole epoch and close everything; an error on one of several ranks ends them all."""
         if hasattr(self, "checkpoint"):
             self.checkpoint.close()
+        if isinstance(error, Exception):
+            self.logger.save_error(error)
         self.logger.close()
         self.envs.close()
         if isinstance(error, Exception):

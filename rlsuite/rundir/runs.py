@@ -28,6 +28,7 @@ PER_RUN_FIELDS = {
     "logger", "logger_kwargs", "output_dir",
 }
 # fmt: on
+KINDS = ("algo", "env")  # across these nearly all settings differ, and tell the reader nothing
 MAX_DEPTH = 20  # of nested JSON; real configurations have 2 or 3
 
 
@@ -67,7 +68,15 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
         UserError: the file can't be read or is not a JSON object.
     """
-    path = run / "config.json"
+    return read_object(run / "config.json")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, or {} where there is no file.
+
+    Raises:
+        UserError: the file can't be read or is not a JSON object.
+    """
     if not os.path.lexists(path):
         return {}
     text = _read_text(path)
@@ -128,7 +137,7 @@ def group_by_settings(runs: Sequence[Path]) -> list[Group]:
     """
     members: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for run in runs:
-        key = tuple(sorted(_settings(run, read_config(run)).items()))
+        key = tuple(sorted(settings_of(run, read_config(run)).items()))
         members.setdefault(key, []).append(run)
     groups = [dict(key) for key in members]
     names = [group["exp_name"] for group in groups]
@@ -141,26 +150,38 @@ def group_by_settings(runs: Sequence[Path]) -> list[Group]:
 
 def _differences(groups: list[dict[str, str]]) -> list[list[str]]:
     """Return for each group what sets it apart, as a list of texts."""
-    kinds = ["algo", "env"]
-    shown = [kind for kind in kinds if len({group.get(kind) for group in groups}) > 1]
-    families: dict[tuple[str | None, ...], list[dict[str, str]]] = {}
-    for group in groups:
-        families.setdefault(tuple(group.get(kind) for kind in kinds), []).append(group)
-    differing = {
-        key
-        for family in families.values()
-        for key in set().union(*family)
-        if key != "exp_name" and len({group.get(key) for group in family}) > 1
-    }
+    shown = [kind for kind in KINDS if len({group.get(kind) for group in groups}) > 1]
+    differing = differing_settings(groups)
     return [
-        [group[kind] for kind in shown if kind in group]
-        + [f"{key}={group[key]}" for key in sorted(differing) if key in group]
+        [group[kind] for kind in shown if kind in group] + [f"{key}={group[key]}" for key in differing if key in group]
         for group in groups
     ]
 
 
-def _settings(run: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten {"ac_kwargs": {"width": 64}} to {"ac_kwargs.width": "64"}, without the fields of one run."""
+def differing_settings(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names of the settings that differ among those of the same algorithm and environment, sorted.
+
+    Args:
+        groups: each as `settings_of` returns it.
+    """
+    families: dict[tuple[str | None, ...], list[Mapping[str, str]]] = {}
+    for group in groups:
+        families.setdefault(tuple(group.get(kind) for kind in KINDS), []).append(group)
+    return sorted(
+        {
+            key
+            for family in families.values()
+            for key in set().union(*family)
+            if key != "exp_name" and len({group.get(key) for group in family}) > 1
+        }
+    )
+
+
+def settings_of(run: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings as text, {"ac_kwargs": {"width": 64}} as {"ac_kwargs.width": "64"}.
+
+    The fields in which repetitions may differ are left out.
+    """
     flat: dict[str, str] = {"exp_name": run.absolute().parent.name}
 
     def add(prefix: str, fields: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The frame around a main loop, at work: what is said and written, and how a training ends."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.training import SNAPSHOTS, Training
 from rlsuite.envs.stepping import Envs
 from rlsuite.errors import EnvError, UserError
+from rlsuite.rundir.files import lock
 from rlsuite.rundir.policies import saved_epochs
-from rlsuite.rundir.runs import find_runs, read_config, read_progress
+from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progress
 
 
 class Watched(gym.Env):
@@ -216,3 +218,34 @@ def test_what_a_run_says_about_itself(tmp_path: Path) -> None:
     assert names[:2] == ["Epoch", "AverageEpRet"]
     assert names[-4:] == ["TotalEnvInteracts", "GradSteps", "Time", "StepsPerSec"]
     assert all(math.isnan(value) for value in read_progress(run)["AverageEpRet"])
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (EnvError("the floor is wet"), "the floor is wet"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_what_ended_a_run_is_kept_until_it_goes_on(error: BaseException, why: str | None, tmp_path: Path) -> None:
+    with pytest.raises(type(error)):
+        Frame(tmp_path).run(stop=error, after=1)
+    (run,) = find_runs([tmp_path])
+    assert read_object(run / "error.json").get("error") == why
+    Frame(tmp_path, resume=run).run()
+    assert not (run / "error.json").exists()
+
+
+def test_an_attempt_that_may_not_write_a_run_does_not_call_it_failed(tmp_path: Path) -> None:
+    Frame(tmp_path).run()
+    (run,) = find_runs([tmp_path])
+    before = sorted(path.name for path in run.iterdir())
+    with pytest.raises(UserError, match="other settings"):
+        Frame(tmp_path, resume=run, gamma=0.5).run()
+    taken = lock(run)
+    with pytest.raises(UserError, match="another process"):
+        Frame(tmp_path, resume=run, total_steps=64).run()
+    assert taken is not None
+    os.close(taken)
+    assert sorted(path.name for path in run.iterdir()) == before
