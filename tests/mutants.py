@@ -55,6 +55,7 @@ POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
+STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
 
@@ -729,6 +730,25 @@ MUTANTS = [
            ", v_opt=v_opt,", ",", f"{RESUMED}[a2c-CartPole-v1]"),
     Mutant("resuming fills the replay buffer with all but the first part", "rundir/checkpoint.py",
            "self.memory.load(segments)", "self.memory.load(segments[1:])", f"{RESUMED}[dqn-CartPole-v1]"),
+
+    # ---- the table of runs
+    Mutant("a run that another process trains counts as stopped", "rundir/files.py",
+           "fcntl.LOCK_SH | fcntl.LOCK_NB)\n    except BlockingIOError:\n        return True",
+           "fcntl.LOCK_SH | fcntl.LOCK_NB)\n    except BlockingIOError:\n        return False", STATES),
+    Mutant("a run trained to its budget without test episodes counts as stopped", "rundir/summaries.py",
+           "if result or log.steps >= budget else", "if result else", STATES),
+    Mutant("a refused attempt calls another's run failed", "common/logger.py",
+           "if self._file is None or self.run_dir is None:  # another", "if self.run_dir is None:  # another",
+           "common/test_training_frame.py::test_an_attempt_that_may_not_write_a_run_does_not_call_it_failed"),
+    Mutant("a resumed run still counts as failed", "common/logger.py",
+           '(self.run_dir / "error.json").unlink(missing_ok=True)', "pass",
+           "common/test_training_frame.py::test_what_ended_a_run_is_kept_until_it_goes_on"),
+    Mutant("the table of runs shows the last return as the best", "rundir/summaries.py",
+           "best=max((returns[i] for i in finite), default=NAN)", "best=returns[finite[-1]] if finite else NAN",
+           "rundir/test_summaries.py::test_a_finished_run_by_hand"),
+    Mutant("--where keeps runs of which only the first condition holds", "runs.py",
+           "summary, name), wanted)]\n    return", "summary, name), wanted)]\n        break\n    return",
+           "test_runs.py::test_where"),
 ]
 # fmt: on
 

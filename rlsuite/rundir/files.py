@@ -129,6 +129,25 @@ def lock(run_dir: Path) -> int | None:
     return descriptor
 
 
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process has taken the run with `lock`, as far as this system tells."""
+    try:
+        import fcntl
+
+        descriptor = os.open(run_dir / "lock", os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait forever
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def refuse_link(path: Path) -> None:
     """Raise UserError if writing to this file would change, or wait for, something outside its run.
 

@@ -1,0 +1,181 @@
+"""What became of each run, in a few numbers and words; of thousands of runs in a second or two."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlsuite.errors import UserError
+from rlsuite.rundir.files import is_locked, refuse_link, write_atomically
+from rlsuite.rundir.runs import read_config, read_object, settings_of
+
+FINISHED, RUNNING, STOPPED, FAILED, DAMAGED = "finished", "running", "stopped", "failed", "damaged"
+TEST_RETURN, RETURN = ("AverageTestEpRet", "StdTestEpRet"), ("AverageEpRet", "StdEpRet")
+"""Mean and spread; the first pair where a run has it, since training episodes explore."""
+NAN = math.nan
+
+
+class Progress(NamedTuple):
+    """What `progress.txt` says in the end; NaN where it says nothing."""
+
+    steps: float = NAN
+    seconds: float = NAN
+    ret: float = NAN
+    """mean return of the last epoch that has one"""
+    std: float = NAN
+    best: float = NAN
+    """highest mean return of an epoch"""
+
+
+class Summary(NamedTuple):
+    """One run."""
+
+    run: Path
+    settings: dict[str, str]
+    """as `settings_of` returns them"""
+    seed: str
+    state: str
+    """finished, running, stopped, failed or damaged"""
+    why: str
+    """of a run that failed or is damaged"""
+    steps: float
+    """env steps done"""
+    total_steps: float
+    """its budget"""
+    ret: float
+    """mean return of the final test episodes; without them, of the last epoch"""
+    std: float
+    """over those episodes"""
+    best: float
+    """highest mean return of an epoch"""
+    started: datetime
+    seconds: float
+    """how long it has trained"""
+    note: str
+
+
+def summarize(run: Path) -> Summary:
+    """Read a run. Damaged files make a damaged run, so that one of them does not hide the others."""
+    config: dict[str, Any] = {}
+    result: dict[str, Any] = {}
+    error: dict[str, Any] = {}
+    log, damage = Progress(), ""
+    try:
+        config = read_config(run)
+        result, error = read_object(run / "result.json"), read_object(run / "error.json")
+        log = read_ends(run)
+    except UserError as problem:
+        damage = f"{problem}".replace(f"{run}/", "")
+    settings, budget = settings_of(run, config), budget_of(config)
+    if damage:
+        state = DAMAGED
+    elif is_locked(run):
+        state = RUNNING
+    elif error:
+        state = FAILED
+    else:
+        state = FINISHED if result or log.steps >= budget else STOPPED
+    tested = "AverageEpRet" in result
+    return Summary(
+        run=run,
+        settings=settings,
+        seed=_text(config.get("seed")),
+        state=state,
+        why=damage or (_text(error.get("error")) if state == FAILED else ""),
+        steps=log.steps,
+        total_steps=budget,
+        ret=number(result.get("AverageEpRet")) if tested else log.ret,
+        std=number(result.get("StdEpRet")) if tested else log.std,
+        best=log.best,
+        started=start_of(run, config, log.seconds),
+        seconds=log.seconds,
+        note=_text(config.get("note")),
+    )
+
+
+def read_ends(run: Path) -> Progress:
+    """Read the last row of `progress.txt`, and of the rows before it nothing but the return.
+
+    Raises:
+        UserError: the file can't be read, or a return or the last row is damaged.
+    """
+    path = run / "progress.txt"
+    try:
+        header, *rows = path.read_bytes().split(b"\n")[:-1] or [b""]  # the last line may be half written
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    names = header.decode("utf-8-sig", "replace").rstrip("\r").split("\t")
+    rows = [row for row in rows if row.strip()]
+    if rows and rows[-1].count(b"\t") + 1 < len(names):
+        rows.pop()
+    if not rows:
+        return Progress()
+    mean, std = TEST_RETURN if TEST_RETURN[0] in names else RETURN
+    at = names.index(mean) if mean in names else -1
+    try:
+        returns = [float(row.split(b"\t", at + 1)[at] or NAN) for row in rows] if at >= 0 else []
+        finite = [i for i, ret in enumerate(returns) if math.isfinite(ret)]
+        last = _cells(names, rows[-1])
+        tested = _cells(names, rows[finite[-1]]) if finite else {}
+    except (ValueError, IndexError):
+        raise UserError(f"{path} is damaged") from None
+    return Progress(
+        steps=last.get("TotalEnvInteracts", NAN),
+        seconds=last.get("Time", NAN),
+        ret=tested.get(mean, NAN),
+        std=tested.get(std, NAN),
+        best=max((returns[i] for i in finite), default=NAN),
+    )
+
+
+def _cells(names: list[str], row: bytes) -> dict[str, float]:
+    return {name: float(cell or NAN) for name, cell in zip(names, row.split(b"\t"), strict=True)}
+
+
+def budget_of(config: Mapping[str, Any]) -> float:
+    """The env steps that a run is to take; Spinning Up counts in epochs. NaN where nothing is said."""
+    steps = number(config.get("total_steps"))
+    return number(config.get("epochs")) * number(config.get("steps_per_epoch")) if math.isnan(steps) else steps
+
+
+def start_of(run: Path, config: Mapping[str, Any], seconds: float = NAN) -> datetime:
+    """When a run was started: as config.json or the folder's name says, else as the clock of its last row does."""
+    for text, form in ((config.get("started"), "%Y-%m-%d %H:%M:%S"), (run.name[:19], "%Y-%m-%d_%H-%M-%S")):
+        try:
+            return datetime.strptime(text or "", form)
+        except (TypeError, ValueError):
+            continue
+    try:
+        written = datetime.fromtimestamp((run / "progress.txt").stat().st_mtime)
+        return written - timedelta(seconds=0 if math.isnan(seconds) else seconds)
+    except (OSError, OverflowError, ValueError):
+        return datetime.min
+
+
+def write_note(run: Path, note: str) -> None:
+    """Keep a note in the run's config.json; nothing else there changes, and training and resuming do not mind.
+
+    Raises:
+        UserError: config.json is damaged, a link, or can't be written.
+    """
+    path = run / "config.json"
+    config = read_config(run) | {"note": note}
+    try:
+        refuse_link(path)
+        write_atomically(path, f"{json.dumps(config, indent=2)}\n".encode())
+    except OSError as error:
+        raise UserError(f"can't write {path}: {error.strerror}") from None
+
+
+def number(value: object) -> float:
+    """A number that a JSON file holds, as a float; NaN for anything else."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else NAN
+    except OverflowError:
+        return NAN
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value}"
