@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlsuite.loading import Policy
 
-__version__ = "0.1.0"
-
 # Numpy decides at its import. For networks this small a second thread only takes a core from another process.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -17,3 +15,11 @@ def load(run_dir: Any, env: Any = None, actor_critic: Any = None) -> "Policy":
     from rlsuite import loading  # late: reading a log must not wait for torch
 
     return loading.load(run_dir, env, actor_critic)
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'rlsuite' has no attribute {name!r}")
+    from rlsuite.rundir.versions import version  # the installed package knows it; setup.py is where it is written
+
+    return version("rlsuite")

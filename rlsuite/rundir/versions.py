@@ -7,16 +7,18 @@ from importlib import metadata
 from pathlib import Path
 
 
+def version(package: str) -> str:
+    """Of an installed package; "unknown" for one that is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def versions() -> dict[str, str]:
     """Of python and of the packages that results depend on."""
-    names = ("rlsuite", "torch", "numpy", "gymnasium")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    packages = ("rlsuite", "torch", "numpy", "gymnasium")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
 def git_commit() -> str:
