@@ -84,6 +84,11 @@ def grid(flags: Mapping[str, list[str]], fields: Mapping[str, Any]) -> Iterator[
         yield [word for part in combination for word in part]
 
 
+def varying(flags: Mapping[str, list[str]], fields: Mapping[str, Any]) -> list[str]:
+    """The settings in which the runs of a grid differ."""
+    return [name for name, values in flags.items() if len(values) > 1 and get_origin(fields[name]) is not tuple]
+
+
 def _words(name: str, values: Sequence[str], fields: Mapping[str, Any]) -> list[str]:
     """A flag and its values as tyro wants them; a switch has no value there."""
     if fields[name] is not bool:

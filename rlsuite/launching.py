@@ -2,13 +2,14 @@
 
 import inspect
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -50,6 +51,8 @@ class Job:
     launch: Launch
     preset: str = ""
     """what the preset that it started from is called; "" for none"""
+    varied: Mapping[str, str] = field(default_factory=dict)
+    """what sets it apart from the other runs of its grid, but for the seed: {"lam": "0.95"}"""
 
 
 class Terminated(KeyboardInterrupt):
@@ -134,9 +137,10 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
     config, launch = job.config, job.launch
     quiet = launch.quiet or mpi.rank > 0
     if not quiet:
-        preset = f", preset {job.preset}" if job.preset else ""
+        preset = f", preset {job.preset or 'none'}" if job.preset or "preset" in job.varied else ""
+        varied = "".join(f", {key} {value}" for key, value in job.varied.items() if key not in ("env", "preset"))
         name = algorithm.__name__.rpartition(".")[2]
-        print(f"{count}{name} on {config.env}, seed {config.seed}{preset}")
+        print(f"{count}{name} on {config.env}, seed {config.seed}{varied}{preset}")
     logger = Logger(
         launch.exp_name,
         launch.data_dir,
@@ -146,6 +150,7 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
         quiet=quiet,
         resume=resumed,
         checkpoint_every=launch.checkpoint_every,
+        suffix=folder_suffix(job.varied),
     )
     try:
         ac = algorithm.train(config, logger=logger)
@@ -161,6 +166,12 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
     finally:
         logger.close()
     return 0
+
+
+def folder_suffix(varied: Mapping[str, str]) -> str:
+    """What varies in a grid, as the end of a folder's name: "_lam0.95", in letters that every file system takes."""
+    parts = (f"_{name}{re.sub('[^A-Za-z0-9.+-]+', '-', value)[:24]}" for name, value in varied.items())
+    return "".join(part.rstrip("-.") for part in parts)[:100].rstrip("-.")
 
 
 def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:

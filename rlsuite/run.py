@@ -22,7 +22,7 @@ except UserError as error:  # processes that were started together and can't be 
     print(f"rlsuite: {error}", file=sys.stderr)
     sys.exit(2)
 
-from rlsuite.flags import fields_of, grid, parse, parse_flags
+from rlsuite.flags import fields_of, grid, parse, parse_flags, varying
 from rlsuite.launching import Job, Launch, Terminated, algorithm_names, relaunch, signal_code, train_all
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
@@ -67,7 +67,7 @@ def begin(argv: Sequence[str]) -> int:
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
     cpus = flags.pop("cpus", ["1"])
-    jobs = list(_jobs(algorithm, algo, grid(flags, fields)))
+    jobs = list(_jobs(algorithm, algo, grid(flags, fields), varying(flags, fields)))
     if cpus != ["1"]:
         return relaunch(argv, cpus)
     return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
@@ -80,8 +80,8 @@ def _command(algorithm: ModuleType) -> type[Any]:
     return command
 
 
-def _jobs(algorithm: ModuleType, algo: str, lines: Iterator[list[str]]) -> Iterator[Job]:
-    """What each command line of a grid asks for, with the preset that it starts from."""
+def _jobs(algorithm: ModuleType, algo: str, lines: Iterator[list[str]], varied: Sequence[str]) -> Iterator[Job]:
+    """What each command line of a grid asks for, with the preset that it starts from, and what sets it apart."""
     command = _command(algorithm)
     for words in lines:
         env = words[words.index("--env") + 1]
@@ -89,7 +89,11 @@ def _jobs(algorithm: ModuleType, algo: str, lines: Iterator[list[str]]) -> Itera
         preset, settings = preset_for(algo, env, wanted)
         default = command(algorithm.Config(env, **settings), Launch())
         chosen = parse(command, words, f"python -m rlsuite.run {algo}", default)
-        yield Job(chosen.config, chosen.launch, preset)
+        values = {"preset": chosen.launch.preset, **dataclasses.asdict(chosen.config)}
+        # The seed is always named, and the environment too, but where the experiment has a name of its own.
+        said = {"seed", *(() if chosen.launch.exp_name else ("env",))}
+        apart = {name: f"{values[name]}" for name in varied if name in values and name not in said}
+        yield Job(chosen.config, chosen.launch, preset, apart)
 
 
 def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:

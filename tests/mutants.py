@@ -55,6 +55,7 @@ POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
+GRID = "test_run.py::test_a_grid_names_what_varies_in_each_header_and_folder"
 STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
@@ -730,6 +731,12 @@ MUTANTS = [
            ", v_opt=v_opt,", ",", f"{RESUMED}[a2c-CartPole-v1]"),
     Mutant("resuming fills the replay buffer with all but the first part", "rundir/checkpoint.py",
            "self.memory.load(segments)", "self.memory.load(segments[1:])", f"{RESUMED}[dqn-CartPole-v1]"),
+
+    # ---- the runs of a grid
+    Mutant("folders of a grid do not name what varies", "launching.py",
+           "suffix=folder_suffix(job.varied),", "", GRID),
+    Mutant("headers of a grid do not name what varies", "launching.py",
+           "seed {config.seed}{varied}{preset}", "seed {config.seed}{preset}", GRID),
 
     # ---- the table of runs
     Mutant("a run that another process trains counts as stopped", "rundir/files.py",

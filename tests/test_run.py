@@ -219,6 +219,61 @@ def test_two_settings_make_their_product(tmp_path: Path, command: Any) -> None:
     assert pairs == [(0.9, 0), (0.9, 1), (0.99, 0), (0.99, 1)]
 
 
+def test_a_grid_names_what_varies_in_each_header_and_folder(
+    tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"lam": ("0.9", "0.950"), "normalize_obs": ("true", "false"), "seed": (0, 1), "test_episodes": 0}
+    assert main(command("ppo", **grid, total_steps=128, data_dir=tmp_path)) == 0
+    apart = [(lam, norm, seed) for lam in (0.9, 0.95) for norm in (True, False) for seed in (0, 1)]
+    headers = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+    assert headers == [
+        f"run {number} of 8: ppo on CartPole-v1, seed {seed}, lam {lam}, normalize_obs {norm}"
+        for number, (lam, norm, seed) in enumerate(apart, 1)
+    ]
+    runs = {run.name[19:]: read_config(run) for run in find_runs([tmp_path])}
+    assert {name: (run["lam"], run["normalize_obs"], run["seed"]) for name, run in runs.items()} == {
+        f"_s{seed}_lam{lam}_normalize_obs{norm}": (lam, norm, seed) for lam, norm, seed in apart
+    }
+
+
+def test_a_grid_of_presets_and_environments_is_told_apart(
+    tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = {"env": ("CartPole-v1", "rlsuite/Chain-v0"), "preset": ("CartPole-v1", "none"), "test_episodes": 0}
+    assert main(command("ppo", **many, total_steps=128, data_dir=tmp_path, exp_name="mine")) == 0
+    headers = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+    assert headers == [
+        "run 1 of 4: ppo on CartPole-v1, seed 0, preset ppo/CartPole-v1",
+        "run 2 of 4: ppo on CartPole-v1, seed 0, preset none",
+        "run 3 of 4: ppo on rlsuite/Chain-v0, seed 0, preset ppo/CartPole-v1",
+        "run 4 of 4: ppo on rlsuite/Chain-v0, seed 0, preset none",
+    ]
+    assert sorted(run.name[19:] for run in find_runs([tmp_path])) == [
+        f"_s0_env{env}_preset{preset}"
+        for env in ("CartPole-v1", "rlsuite-Chain-v0")
+        for preset in ("CartPole-v1", "none")
+    ]
+    assert main(command("ppo", env=many["env"], total_steps=128, data_dir=tmp_path / "own")) == 0
+    assert {run.name[19:] for run in find_runs([tmp_path / "own"])} == {"_s0"}  # the folder above names it
+
+
+@pytest.mark.parametrize(
+    ("varied", "suffix"),
+    [
+        ({}, ""),
+        ({"lam": "0.95", "pi_lr": "1e-05"}, "_lam0.95_pi_lr1e-05"),
+        ({"env_kwargs": '{"size": 8}', "x": "../.."}, "_env_kwargs-size-8_x"),
+        ({"env": "a:B\0/ü.", "y": "con."}, "_enva-B_ycon"),
+        ({"z": "9" * 999}, "_z" + "9" * 24),
+    ],
+)
+def test_the_end_of_a_folder_name_is_short_and_plain(varied: dict[str, str], suffix: str) -> None:
+    from rlsuite.launching import folder_suffix
+
+    assert folder_suffix(varied) == suffix
+    assert len(folder_suffix({f"setting_{i}": "1" * 99 for i in range(99)})) <= 100
+
+
 def test_a_switch_takes_both_values(tmp_path: Path, command: Any) -> None:
     assert main(command("a2c", normalize_obs=("true", "false"), total_steps=128, data_dir=tmp_path)) == 0
     assert sorted(config["normalize_obs"] for config in configs(tmp_path)) == [False, True]

@@ -22,7 +22,7 @@ from rlsuite.rundir.versions import git_commit, versions
 
 
 class Logger:
-    """Writes one run: `<data_dir>/<exp_name>/<timestamp>_s<seed>/` with config.json and progress.txt.
+    """Writes one run: `<data_dir>/<exp_name>/<timestamp>_s<seed><suffix>/` with config.json and progress.txt.
 
     Nothing is created before `start`, so that bad settings leave nothing behind, and no run is ever overwritten. Of
     several processes only rank 0 writes and prints.
@@ -39,6 +39,7 @@ class Logger:
         quiet: bool = False,
         resume: str | Path | None = None,
         checkpoint_every: int = 1,
+        suffix: str = "",
     ) -> None:
         """Remember where to write.
 
@@ -52,6 +53,7 @@ class Logger:
             resume: a run directory to go on with instead of making one; the settings must be those of its config.json,
                 but for total_steps.
             checkpoint_every: epochs from one checkpoint of the whole state to the next; 0 for none.
+            suffix: what joins the name of the run's folder, after the seed.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,
@@ -61,6 +63,7 @@ class Logger:
             quiet or mpi.rank > 0,
         )
         self.resume, self.checkpoint_every = Path(resume) if resume else None, checkpoint_every
+        self.suffix = suffix
         self.run_dir: Path | None = None
         self.columns: list[str] = []
         self._file: BinaryIO | None = None
@@ -110,7 +113,7 @@ class Logger:
                 self._config = {**read_config(self.run_dir), "total_steps": config.total_steps}
             else:
                 stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-                self.run_dir = new_directory(self.data_dir / exp_name, f"{stamp}_s{config.seed}")
+                self.run_dir = new_directory(self.data_dir / exp_name, f"{stamp}_s{config.seed}{self.suffix}")
                 self._lock = lock(self.run_dir)
                 self._config = {"algo": algo, "exp_name": exp_name, **chosen, "note": self.note, **facts}
                 self._config |= {"checkpoint_every": self.checkpoint_every, "command": self.command}
