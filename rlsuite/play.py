@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlsuite.envs.making import check_module
 from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
-from rlsuite.rundir.runs import find_runs, read_config
+from rlsuite.rundir.runs import read_config
+from rlsuite.rundir.summaries import newest_run
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -173,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(
         prog="python -m rlsuite.play", description="Evaluate, watch or film a policy, or replay a training episode."
     )
-    parser.add_argument("run", type=Path, help="a run directory, of a finished or running training")
+    parser.add_argument("run", type=Path, help="a finished or running run; of an experiment, its newest")
     parser.add_argument("--episodes", type=int, default=10, help="how many test episodes (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the test episodes (default: 0)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
@@ -186,9 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(argv)
         check_module("", args.import_env)
-        runs = find_runs([args.run])
-        if len(runs) != 1:
-            raise UserError(f"{args.run} holds {len(runs)} runs; name one of them, such as {runs[-1]}")
+        run, taken = newest_run([args.run])
         if args.render and args.video:
             raise UserError("--render and --video exclude each other")
         if args.best and args.worst:
@@ -197,12 +196,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--epoch goes with --best or --worst")
         if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
             raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
+        if taken:
+            print(f"rlsuite: {taken}", file=sys.stderr)
         if args.best or args.worst:
             which = "best" if args.best else "worst"
-            play_again(runs[0], args.epoch, which, render=args.render, video=args.video)
+            play_again(run, args.epoch, which, render=args.render, video=args.video)
         else:
             play(
-                runs[0],
+                run,
                 episodes=args.episodes,
                 seed=args.seed,
                 stochastic=args.stochastic,

@@ -14,6 +14,7 @@ from rlsuite.figures.dashboard import PANELS, draw_dashboard
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
 from rlsuite.rundir.runs import find_runs, group_by_settings
+from rlsuite.rundir.summaries import newest_run
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -23,7 +24,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
-    parser.add_argument("--value-map", action="store_true", help="value, action and state visitation of one run")
+    parser.add_argument("--value-map", action="store_true", help="value, action and states of the newest run")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf [in the first DIR]")
     parser.add_argument("--import-env", default="", metavar="MODULE", help="your module that registers the environment")
     parser.add_argument("--show", action="store_true", help="open a window too")
@@ -60,9 +61,13 @@ def _snapshots(run: Path) -> list[Snapshot]:
 
 
 def _draw(args: argparse.Namespace) -> None:
-    runs = find_runs(args.paths)
-    if args.value_map and len(runs) > 1:
-        raise UserError(f"a value map shows one run, and here are {len(runs)}; give one, such as {runs[0]}")
+    if args.value_map:
+        run, taken = newest_run(args.paths)
+        runs = [run]
+        if taken:
+            print(f"rlsuite: {taken}", file=sys.stderr)
+    else:
+        runs = find_runs(args.paths)
     groups = group_by_settings(runs)
 
     import matplotlib.style

@@ -26,6 +26,7 @@ from rlsuite.flags import fields_of, grid, parse, parse_flags, varying
 from rlsuite.launching import Job, Launch, Terminated, algorithm_names, relaunch, signal_code, train_all
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
+from rlsuite.rundir.summaries import newest_run
 from rlsuite.settings import CountOrZero, check, flag, from_saved
 
 USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
@@ -115,7 +116,7 @@ def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:
 class Resume:
     """Go on with a run that was interrupted, exactly as if it had never stopped, or go beyond its end."""
 
-    resume: str  # the run directory
+    resume: str  # the run directory; of an experiment's, its newest run
     total_steps: CountOrZero = 0  # a new budget in env steps, above the old one; 0 keeps that
     test_episodes: CountOrZero = 20  # deterministic episodes at the end; 0 for none
     tensorboard: bool = False  # write event files for TensorBoard as well
@@ -147,6 +148,10 @@ def resume(argv: Sequence[str]) -> int:
     if cpus != ["1"]:
         return relaunch(argv, cpus)
     run_dir = Path(wanted.resume)
+    if run_dir.is_dir() and not (run_dir / "config.json").exists():
+        run_dir, taken = newest_run([run_dir])
+        if taken and not wanted.quiet and mpi.rank == 0:
+            print(f"rlsuite: {taken}", file=sys.stderr)
     algorithm, config = _saved_run(run_dir)
     if wanted.total_steps and wanted.total_steps < config.total_steps:
         raise UserError(

@@ -571,12 +571,6 @@ def test_paths_without_a_run(door: Any, path: str, expected: str, tmp_path: Path
     assert expected in refuse(door, [str(tmp_path / path)])
 
 
-def test_play_wants_one_run(finished: Path, tmp_path: Path, refuse: Refuse) -> None:
-    for name in ("a", "b"):
-        shutil.copytree(finished, tmp_path / "data" / name)
-    assert "holds 2 runs; name one of them" in refuse(rlsuite.play, [str(tmp_path / "data")])
-
-
 @pytest.mark.parametrize("damage", ["config garbage", "config binary", "config a list"])
 def test_plot_of_a_damaged_run(damage: str, run: Path, refuse: Refuse) -> None:
     do, expected = DAMAGE[damage]

@@ -92,8 +92,23 @@ def test_prints_what_it_measured(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.fullmatch(f"3 deterministic episodes: {stats}\n", capsys.readouterr().out)
 
 
-def test_an_experiment_of_one_run_is_that_run(cartpole: Path) -> None:
+def test_an_experiment_of_one_run_is_that_run(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(cartpole.parent), "--episodes", "1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["--episodes", "1"], ["--best"]])
+def test_an_experiment_is_its_newest_run(
+    words: list[str], cartpole: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(target), *words]) == 0
+    expected = capsys.readouterr().out
+    shutil.copytree(cartpole, tmp_path / "old")
+    new = shutil.copytree(target, tmp_path / "new")
+    config = json.loads((new / "config.json").read_text())
+    (new / "config.json").write_text(json.dumps(config | {"started": "2999-01-01 00:00:00"}))
+    assert main([str(tmp_path), *words]) == 0
+    assert capsys.readouterr() == (expected, f"rlsuite: of the 2 runs in {tmp_path} this is the newest: {new}\n")
 
 
 def test_best_and_worst_are_the_extremes_of_their_row(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

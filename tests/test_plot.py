@@ -241,8 +241,23 @@ def test_value_map_that_cannot_be_drawn_is_one_line(
     assert "no snapshots" in refused(capsys, run, "--value-map")
     assert "one of them" in refused(capsys, run, "--value-map", "--value", "KL")
     assert "--import-env no_such_module" in refused(capsys, run, "--value-map", "--import-env", "no_such_module")
-    make_run(tmp_path / "b")
-    assert f"give one, such as {run}" in refused(capsys, tmp_path, "--value-map")
+
+
+def test_the_value_map_of_an_experiment_is_that_of_its_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = make_run(tmp_path / "2026-01-02_00-00-00_s0", env="Plane-v0")
+    new = make_run(tmp_path / "2026-01-03_00-00-00_s0", env="Plane-v0")
+    asked: list[Path] = []
+    fake_snapshots(monkeypatch, PLANE, [1, 2])
+    monkeypatch.setattr(plot, "_snapshots", lambda run, made=plot._snapshots: asked.append(run) or made(run))
+    assert plot.main([str(tmp_path), "--value-map"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'value_map.png'}\n"
+    assert err == f"rlsuite: of the 2 runs in {tmp_path} this is the newest: {new}\n"
+    assert plot.main([str(old), "--value-map"]) == 0
+    assert capsys.readouterr().err == ""
+    assert asked == [new, old]
 
 
 @pytest.mark.parametrize("env", ["MountainCar-v0", "Pendulum-v1"])

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import is_locked, refuse_link, write_atomically
-from rlsuite.rundir.runs import read_config, read_object, settings_of
+from rlsuite.rundir.runs import find_runs, read_config, read_object, settings_of
 
 FINISHED, RUNNING, STOPPED, FAILED, DAMAGED = "finished", "running", "stopped", "failed", "damaged"
 TEST_RETURN, RETURN = ("AverageTestEpRet", "StdTestEpRet"), ("AverageEpRet", "StdEpRet")
@@ -152,6 +152,26 @@ def start_of(run: Path, config: Mapping[str, Any], seconds: float = NAN) -> date
         return written - timedelta(seconds=0 if math.isnan(seconds) else seconds)
     except (OSError, OverflowError, ValueError):
         return datetime.min
+
+
+def newest_run(paths: Sequence[Path]) -> tuple[Path, str]:
+    """The run at or below the paths that was started last, and a line that says so; "" where there is only one.
+
+    Raises:
+        UserError: as `find_runs`.
+    """
+    runs = find_runs(paths)
+
+    def age(run: Path) -> tuple[datetime, int, str]:
+        try:
+            config = read_config(run)
+        except UserError:  # that of another run; of the newest it will be said
+            config = {}
+        return start_of(run, config), (run / "progress.txt").lstat().st_mtime_ns, run.name
+
+    newest = max(runs, key=age)
+    where = ", ".join(f"{path}" for path in paths)
+    return newest, f"of the {len(runs)} runs in {where} this is the newest: {newest}" if len(runs) > 1 else ""
 
 
 def write_note(run: Path, note: str) -> None:

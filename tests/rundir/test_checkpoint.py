@@ -115,6 +115,22 @@ def test_interrupted_in_the_first_epoch_it_starts_anew(tmp_path, monkeypatch, tr
     assert_same(run, whole)
 
 
+def test_an_experiment_is_resumed_in_its_newest_run(tmp_path, train, capsys):
+    old, new = (train(tmp_path / name, "ppo", seed=seed) for seed, name in enumerate("ab"))
+    for run, day in ((old, 1), (new, 2)):
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**config, "started": f"2026-01-0{day} 00:00:00"}))
+    capsys.readouterr()
+    assert resume(tmp_path, "--total-steps", "768") == 0
+    line = f"rlsuite: of the 2 runs in {tmp_path} this is the newest: {new}\n"
+    assert capsys.readouterr().err == line
+    assert [read_progress(run)["TotalEnvInteracts"][-1] for run in (old, new)] == [512, 768]
+    assert resume(old.parent, "--total-steps", "768", "--quiet") == 0  # the only run of its experiment
+    assert resume(tmp_path, "--total-steps", "1024", "--quiet") == 0
+    assert [read_progress(run)["TotalEnvInteracts"][-1] for run in (old, new)] == [768, 1024]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_run_is_resumed_many_times(tmp_path, monkeypatch, train):
     whole = train(tmp_path / "whole", "ddpg", **FOUR_EPOCHS)
     run = interrupted(monkeypatch, tmp_path / "cut", "ddpg", 1)
@@ -322,7 +338,7 @@ def test_settings_that_do_not_fit_are_one_line(tmp_path, train, capsys, change, 
         (["--resume", "{run}", "--total-steps", "x"], "x"),
         (["--resume", "{run}", "{parent}"], "one value"),
         (["ppo", "--env", "CartPole-v1", "--resume", "{run}"], "--resume"),
-        (["--resume", "{parent}"], "algorithm"),
+        (["--resume", "{run}/checkpoint"], "no run in"),
     ],
 )
 def test_bad_commands_are_one_line(tmp_path, train, capsys, argv, word):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import lock
 from rlsuite.rundir.runs import read_config
-from rlsuite.rundir.summaries import summarize, write_note
+from rlsuite.rundir.summaries import newest_run, summarize, write_note
 
 CONFIG = {"algo": "ppo", "env": "CartPole-v1", "seed": 3, "total_steps": 300, "note": "why?"}
 CONFIG |= {"started": "2026-01-02 03:04:05"}
@@ -123,6 +123,27 @@ def test_the_start_without_config(tmp_path: Path) -> None:
 def test_spinning_up_counts_its_budget_in_epochs(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r", total_steps=None, epochs=4, steps_per_epoch=100)
     assert (summarize(run).total_steps, summarize(run).state) == (400, "stopped")
+
+
+def test_the_newest_run_is_the_one_that_was_started_last(tmp_path: Path) -> None:
+    old = make_run(tmp_path / "x" / "2026-01-03_00-00-00_s0", started="2026-01-01 00:00:00")
+    new = make_run(tmp_path / "y" / "a", started="2026-01-02 00:00:00")
+    assert newest_run([tmp_path]) == (new, f"of the 2 runs in {tmp_path} this is the newest: {new}")
+    assert newest_run([old]) == (old, "")
+    assert newest_run([tmp_path / "x"]) == (old, "")
+    assert newest_run([new, old])[0] == new
+    third = make_run(tmp_path / "z" / "2026-01-02_00-00-01_s0", started=None)  # of a version that did not say it
+    assert newest_run([tmp_path])[0] == third
+    (third / "config.json").write_text("{")  # damage is left to whoever opens it
+    (old / "config.json").write_text("{")
+    assert newest_run([tmp_path])[0] == old
+
+
+def test_of_runs_of_the_same_second_the_one_written_last_is_the_newest(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in "cab"]
+    for run, written in zip(runs, (20, 30, 10), strict=True):
+        os.utime(run / "progress.txt", (written, written))
+    assert newest_run([tmp_path])[0] == runs[1]
 
 
 def test_a_note_changes_nothing_else(tmp_path: Path) -> None:
