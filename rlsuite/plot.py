@@ -14,13 +14,14 @@ from rlsuite.figures.dashboard import PANELS, draw_dashboard
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
 from rlsuite.rundir.runs import find_runs, group_by_settings
-from rlsuite.rundir.summaries import newest_run
+from rlsuite.rundir.summaries import newest_run, without_repetitions
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="python -m rlsuite.plot",
-        description="Draw what runs have logged. Runs that differ only in their seed make one curve.",
+        description="Draw what runs have logged. Runs that differ only in their seed make one curve; a run that "
+        "repeats another is not drawn.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
@@ -67,7 +68,10 @@ def _draw(args: argparse.Namespace) -> None:
         if taken:
             print(f"rlsuite: {taken}", file=sys.stderr)
     else:
-        runs = find_runs(args.paths)
+        runs, repeated = without_repetitions(find_runs(args.paths))
+        if repeated:
+            count = f"{len(repeated)} runs repeat others" if len(repeated) > 1 else "1 run repeats another"
+            print(f"rlsuite: {count} (same settings, seed and commit), not drawn: {repeated[0]}", file=sys.stderr)
     groups = group_by_settings(runs)
 
     import matplotlib.style

@@ -69,6 +69,30 @@ def test_suffix_chooses_the_format_and_equal_data_give_equal_files(tmp_path: Pat
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_run_that_repeats_another_is_not_drawn_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[list[str]]] = []
+    monkeypatch.setattr(
+        plot, "draw_dashboard", lambda _, groups, __: drawn.append([[r.name for r in g.runs] for g in groups])
+    )
+    make_run(tmp_path / "a", git_commit="abc")
+    again = make_run(tmp_path / "b", git_commit="abc")
+    make_run(tmp_path / "c", git_commit="abc", seed=1)
+    assert plot.main([str(tmp_path)]) == 0
+    assert drawn.pop() == [["a", "c"]]
+    line = f"rlsuite: 1 run repeats another (same settings, seed and commit), not drawn: {again}\n"
+    assert capsys.readouterr().err == line
+    make_run(tmp_path / "d", git_commit="abc", seed=1)
+    assert plot.main([str(tmp_path)]) == 0
+    assert drawn.pop() == [["a", "c"]]
+    assert capsys.readouterr().err.startswith(
+        "rlsuite: 2 runs repeat others (same settings, seed and commit), not drawn"
+    )
+    assert plot.main([str(again)]) == 0
+    assert (drawn.pop(), capsys.readouterr().err) == ([["b"]], "")
+
+
 def test_spinning_up_directory(tmp_path: Path) -> None:
     run = tmp_path / "su_s0"
     run.mkdir()

@@ -110,7 +110,10 @@ class Logger:
                 self.run_dir = self.resume
                 self._lock = lock(self.run_dir)
                 refuse_link(self.run_dir / "progress.txt")
-                self._config = {**read_config(self.run_dir), "total_steps": config.total_steps}
+                self._config = read_config(self.run_dir)
+                if self._config.get("total_steps") != config.total_steps:
+                    self._config.setdefault("first_total_steps", self._config.get("total_steps"))
+                    self._config["total_steps"] = config.total_steps
             else:
                 stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
                 self.run_dir = new_directory(self.data_dir / exp_name, f"{stamp}_s{config.seed}{self.suffix}")

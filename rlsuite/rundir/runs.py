@@ -23,7 +23,7 @@ Columns = dict[str, NDArray[np.float64]]
 # fmt: off
 PER_RUN_FIELDS = {
     "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "resumed", "checkpoint_every",
-    "data_dir", "run_dir",
+    "data_dir", "run_dir", "first_total_steps",
     "timestamp", "started", "finished", "date", "time", "hostname",
     "logger", "logger_kwargs", "output_dir",
 }
@@ -180,7 +180,7 @@ def differing_settings(groups: Sequence[Mapping[str, str]]) -> list[str]:
 def settings_of(run: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings as text, {"ac_kwargs": {"width": 64}} as {"ac_kwargs.width": "64"}.
 
-    The fields in which repetitions may differ are left out.
+    The fields in which repetitions may differ are left out, and a run that was trained further has its first budget.
     """
     flat: dict[str, str] = {"exp_name": run.absolute().parent.name}
 
@@ -195,6 +195,7 @@ def settings_of(run: Path, config: Mapping[str, Any]) -> dict[str, str]:
                 # Spinning Up writes some objects as text, with an address that differs in every run.
                 flat[prefix + key] = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
+    config = {**config, "total_steps": config["first_total_steps"]} if "first_total_steps" in config else config
     add("", {key: value for key, value in config.items() if key not in PER_RUN_FIELDS})
     if "env_name" in flat:
         flat.setdefault("env", flat.pop("env_name"))

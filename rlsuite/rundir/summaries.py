@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import is_locked, refuse_link, write_atomically
-from rlsuite.rundir.runs import find_runs, read_config, read_object, settings_of
+from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progress, settings_of
 
 FINISHED, RUNNING, STOPPED, FAILED, DAMAGED = "finished", "running", "stopped", "failed", "damaged"
 TEST_RETURN, RETURN = ("AverageTestEpRet", "StdTestEpRet"), ("AverageEpRet", "StdEpRet")
@@ -172,6 +174,48 @@ def newest_run(paths: Sequence[Path]) -> tuple[Path, str]:
     newest = max(runs, key=age)
     where = ", ".join(f"{path}" for path in paths)
     return newest, f"of the {len(runs)} runs in {where} this is the newest: {newest}" if len(runs) > 1 else ""
+
+
+def without_repetitions(runs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split runs into those to count, and those that repeat one of them: same settings, seed and commit.
+
+    Of equal runs the one that was trained furthest counts. Where code was not committed it may have been any; then the
+    logs have to be equal too.
+
+    Raises:
+        UserError: as `read_config`, or as `read_progress` of a run that may be a repetition.
+    """
+    alike: dict[tuple[str, ...], list[Path]] = {}
+    for run in runs:
+        config = read_config(run)
+        code = _text(config.get("git_commit")) or _text(
+            config.get("versions") or None
+        )  # an installed package has no commit
+        seed, settings = config.get("seed"), json.dumps(settings_of(run, config), sort_keys=True)
+        known = seed is not None and code
+        alike.setdefault((settings, f"{seed}", code) if known else (f"{run}",), []).append(run)
+
+    def steps(run: Path) -> float:
+        done = read_ends(run).steps
+        return -1 if math.isnan(done) else done
+
+    repeated = set()
+    for (*_, code), equal in alike.items():
+        if len(equal) > 1:
+            furthest = max(equal, key=steps)
+            others = set(equal) - {furthest}
+            repeated |= {run for run in others if _same_log(run, furthest)} if code.endswith("+") else others
+    return [run for run in runs if run not in repeated], [run for run in runs if run in repeated]
+
+
+def _same_log(run: Path, longer: Path) -> bool:
+    """Whether one run has logged what the other did, as far as it goes, but for the clock."""
+    ours, theirs = read_progress(run), read_progress(longer)
+    names = (ours.keys() | theirs.keys()) - {"Time", "StepsPerSec"}
+    rows = len(next(iter(ours.values()), ()))
+    none = np.empty(0)
+    pairs = ((ours.get(name, none), theirs.get(name, none)[:rows]) for name in names)
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def write_note(run: Path, note: str) -> None:

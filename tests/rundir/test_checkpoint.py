@@ -199,10 +199,13 @@ def test_a_run_without_checkpoints_is_not_begun_anew(tmp_path, train, capsys):
     assert "no checkpoint" in said_by(capsys, run)
 
 
-def test_a_resumed_run_stays_in_its_group(tmp_path, train):
+@pytest.mark.parametrize("budgets", [[512], [768], [768, 1024]])
+def test_a_resumed_run_stays_in_its_group(tmp_path, train, budgets):
     for seed in (0, 1):
         run = train(tmp_path, "ppo", seed=seed)
-    assert resume(run) == 0
+    for total_steps in budgets:
+        assert resume(run, "--total-steps", str(total_steps)) == 0
+    assert read_progress(run)["TotalEnvInteracts"][-1] == budgets[-1]
     assert len(group_by_settings(find_runs([tmp_path]))) == 1
 
 

@@ -163,6 +163,14 @@ def test_runs_that_differ_only_in_their_seed_are_one_group(tmp_path: Path) -> No
     assert labels(runs) == {"ppo_CartPole-v1": ["s0", "s1", "s2"]}
 
 
+def test_a_run_that_was_trained_further_stays_in_its_group(tmp_path: Path) -> None:
+    common = {"algo": "ppo", "env": "CartPole-v1", "exp_name": "e"}
+    make_run(tmp_path / "a", **common, seed=0, total_steps=100)
+    make_run(tmp_path / "b", **common, seed=1, total_steps=300, first_total_steps=100)
+    make_run(tmp_path / "c", **common, seed=2, total_steps=300)  # its schedules were other ones from the start
+    assert labels(find_runs([tmp_path])) == {"total_steps=100": ["a", "b"], "total_steps=300": ["c"]}
+
+
 def test_label_names_the_settings_that_differ(tmp_path: Path) -> None:
     common = {"algo": "ppo", "env": "CartPole-v1", "exp_name": "sweep", "gamma": 0.99}
     make_run(tmp_path / "a", **common, pi_lr=0.001, hidden_sizes=[64, 64], seed=0)

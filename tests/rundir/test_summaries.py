@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import lock
 from rlsuite.rundir.runs import read_config
-from rlsuite.rundir.summaries import newest_run, summarize, write_note
+from rlsuite.rundir.summaries import newest_run, summarize, without_repetitions, write_note
 
 CONFIG = {"algo": "ppo", "env": "CartPole-v1", "seed": 3, "total_steps": 300, "note": "why?"}
 CONFIG |= {"started": "2026-01-02 03:04:05"}
@@ -144,6 +144,63 @@ def test_of_runs_of_the_same_second_the_one_written_last_is_the_newest(tmp_path:
     for run, written in zip(runs, (20, 30, 10), strict=True):
         os.utime(run / "progress.txt", (written, written))
     assert newest_run([tmp_path])[0] == runs[1]
+
+
+def names(runs: list[Path]) -> list[str]:
+    return [run.name for run in runs]
+
+
+def test_equal_settings_seed_and_commit_count_once(tmp_path: Path) -> None:
+    same = {"git_commit": "abc", "lam": 0.95}
+    runs = [
+        make_run(tmp_path / "a", ROWS[:2], **same),
+        make_run(tmp_path / "b", **same, note="again", started="2026-05-05 00:00:00"),
+        make_run(tmp_path / "c", [], **same),
+        make_run(tmp_path / "seed", **same | {"seed": 4}),
+        make_run(tmp_path / "commit", **same | {"git_commit": "abd"}),
+        make_run(tmp_path / "lam", **same | {"lam": 0.9}),
+        make_run(tmp_path / "budget", **same | {"total_steps": 400}),
+        make_run(tmp_path / "further", ROWS[:1], **same | {"total_steps": 400, "first_total_steps": 300}),
+    ]
+    counted, repeated = without_repetitions(runs)
+    assert names(counted) == ["b", "seed", "commit", "lam", "budget"]
+    assert names(repeated) == ["a", "c", "further"]
+    assert names(without_repetitions(runs[::-1])[0]) == ["budget", "lam", "commit", "seed", "b"]
+
+
+@pytest.mark.parametrize(
+    ("config", "counted"),
+    [
+        ({"git_commit": "abc"}, 1),
+        ({"git_commit": "abc+"}, 1),
+        ({"git_commit": "", "versions": {"rlsuite": "0.1.0"}}, 1),
+        ({"versions": {"rlsuite": "0.1.0"}}, 1),
+        ({"git_commit": "", "versions": {}}, 2),
+        ({}, 2),
+        ({"git_commit": "abc", "seed": None}, 2),
+    ],
+)
+def test_only_what_is_known_to_be_equal_is_a_repetition(tmp_path: Path, config: dict[str, Any], counted: int) -> None:
+    runs = [make_run(tmp_path / name, **config) for name in "ab"]
+    assert len(without_repetitions(runs)[0]) == counted
+
+
+@pytest.mark.parametrize(
+    ("rows", "counted"),
+    [
+        (ROWS, 1),
+        (ROWS[:2], 1),
+        ([], 1),
+        ([row.replace("1.5", "9.9") for row in ROWS], 1),  # the clock
+        ([row.replace("\t30\t", "\t31\t") for row in ROWS], 2),
+        ([row.replace("\t30\t", "\tnan\t") for row in ROWS], 2),
+    ],
+)
+def test_where_code_was_not_committed_the_logs_must_be_equal(tmp_path: Path, rows: list[str], counted: int) -> None:
+    runs = [make_run(tmp_path / "a", git_commit="abc+"), make_run(tmp_path / "b", rows, git_commit="abc+")]
+    assert len(without_repetitions(runs)[0]) == counted
+    runs = [make_run(tmp_path / "c", git_commit="abc"), make_run(tmp_path / "d", rows, git_commit="abc")]
+    assert len(without_repetitions(runs)[0]) == 1
 
 
 def test_a_note_changes_nothing_else(tmp_path: Path) -> None:
