@@ -8,12 +8,14 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
+from decimal import Decimal
 from io import StringIO
-from typing import Any, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from rlsuite.errors import UserError
 from rlsuite.settings import annotations, base_type, flag
+from rlsuite.synonyms import counterparts
 
 
 def fields_of(*classes: type[Any]) -> dict[str, Any]:
@@ -35,9 +37,9 @@ def parse_flags(argv: Sequence[str], fields: Mapping[str, Any]) -> dict[str, lis
         UserError: an unknown, repeated or empty flag, or a value without a flag.
     """
     flags: dict[str, list[str]] = {}
-    for token in argv:
+    for i, token in enumerate(argv):
         if re.match(r"--\D", token):
-            name, values = _read_flag(token, fields)
+            name, values = _read_flag(token, fields, argv[i + 1 : i + 2])
             if name in flags:
                 raise UserError(f"{flag(name)} is given twice; give several values after one {flag(name)}")
             flags[name] = values
@@ -46,8 +48,10 @@ def parse_flags(argv: Sequence[str], fields: Mapping[str, Any]) -> dict[str, lis
         elif flags:
             flags[name].append(token)
         else:
-            raise UserError(f"unexpected {token!r}; settings are given as --name value")
-    for name, values in flags.items():
+            hint = f"did you mean --env {token}?" if "env" in fields else "settings are given as --name value"
+            raise UserError(f"unexpected {token!r}; {hint}")
+    for name in flags:
+        values = flags[name] = [_plain(name, value, fields[name]) for value in flags[name]]
         if not values and fields[name] is not bool:
             raise UserError(f"{flag(name)} needs a value")
         if not values:
@@ -57,8 +61,14 @@ def parse_flags(argv: Sequence[str], fields: Mapping[str, Any]) -> dict[str, lis
     return flags
 
 
-def _read_flag(token: str, fields: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The setting that --gamma, --gamma=0.9 or --no-quiet names, and its value, if it is part of the word."""
+def _read_flag(token: str, fields: Mapping[str, Any], following: Sequence[str]) -> tuple[str, list[str]]:
+    """The setting that --gamma, --gamma=0.9 or --no-quiet names, and its value, if it is part of the word.
+
+    Args:
+        token: the word.
+        fields: known settings and their types.
+        following: the next word of the command line, if there is one; it is only looked at for an error.
+    """
     word, equals, value = token.partition("=")
     name = word[2:].replace("-", "_")
     if name.startswith("no_") and fields.get(name[3:]) is bool:
@@ -66,10 +76,42 @@ def _read_flag(token: str, fields: Mapping[str, Any]) -> tuple[str, list[str]]:
             raise UserError(f"{word} takes no value")
         return name[3:], ["False"]
     if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-        hint = f"did you mean {flag(near[0])}?" if near else "see --help"
-        raise UserError(f"unknown flag {word}; {hint}")
+        raise UserError(f"unknown flag {word}; {_hint(name, fields, [value] if equals else following)}")
     return name, [value] if equals else []
+
+
+def _hint(name: str, fields: Mapping[str, Any], values: Sequence[str]) -> str:
+    """What an unknown setting may mean: another suite's word for one of ours, or a slip of the hand."""
+    theirs = counterparts(name)
+    ours = [each for each in theirs if each in fields]
+    if len(ours) == 1 and theirs[ours[0]].startswith("1 − "):
+        with suppress(IndexError, ValueError, ArithmeticError):
+            return f"here it is {theirs[ours[0]]}: {flag(ours[0])} {1 - Decimal(values[0])}"
+    if ours:
+        sums = next((f" = {cell}" for cell in (theirs[each] for each in ours) if re.search("[−×]", cell)), "")
+        return f"here it is {' and '.join(map(flag, ours))}{sums}"
+    near = difflib.get_close_matches(name, fields, n=1, cutoff=0.8 if theirs else 0.5)
+    if theirs and not near:
+        return f"rlsuite calls it {' or '.join(map(flag, theirs))}, which is no setting here"
+    return f"did you mean {flag(near[0])}?" if near else "see --help"
+
+
+def _plain(name: str, value: str, kind: Any) -> str:
+    """A value as Python's `int` reads it: 1e5 and 100_000 are whole numbers.
+
+    Raises:
+        UserError: it is a list with commas.
+    """
+    item = base_type(get_args(kind)[0]) if get_origin(kind) is tuple else kind
+    if "," in value and (item in (int, float, bool) or get_origin(item) is Literal):
+        separate = " ".join(part for part in re.split(r"[\s,()\[\]]+", value) if part)
+        raise UserError(f"{flag(name)} {value}: separate values by spaces, {flag(name)} {separate}")
+    if item is int and re.fullmatch(r"[+-]?\d[\d_]*(\.\d+)?([eE]\+?\d\d?)?", value, re.ASCII):
+        with suppress(ArithmeticError):
+            number = Decimal(value)
+            if number == number.to_integral_value() and not re.search(r"\.\d+$", value):
+                return str(int(number))
+    return value
 
 
 def grid(flags: Mapping[str, list[str]], fields: Mapping[str, Any]) -> Iterator[list[str]]:

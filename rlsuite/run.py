@@ -28,6 +28,7 @@ from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.summaries import newest_run
 from rlsuite.settings import CountOrZero, check, flag, from_saved
+from rlsuite.synonyms import ALGORITHMS
 
 USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
 
@@ -54,9 +55,7 @@ def begin(argv: Sequence[str]) -> int:
         return resume(argv)
     algo = argv[0]
     if algo not in names:
-        near = difflib.get_close_matches(algo, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-        raise UserError(f"unknown algorithm {algo!r}; {hint}")
+        raise UserError(f"unknown algorithm {algo!r}; {_algorithm_hint(algo, names)}")
 
     algorithm = import_module(f"rlsuite.algos.{algo}")
     if {"-h", "--help"} & set(argv):
@@ -72,6 +71,14 @@ def begin(argv: Sequence[str]) -> int:
     if cpus != ["1"]:
         return relaunch(argv, cpus)
     return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def _algorithm_hint(word: str, names: Sequence[str]) -> str:
+    """What an unknown algorithm may mean: "PPO", "td4", another name, or a file of CleanRL's, ppo_continuous_action."""
+    word = word.lower().replace("-", "_")
+    near = [ALGORITHMS[word]] if word in ALGORITHMS else difflib.get_close_matches(word, names, n=1)
+    near = near or [name for name in names if word.split("_")[0] == name]
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
 
 
 def _command(algorithm: ModuleType) -> type[Any]:

@@ -716,6 +716,12 @@ MUTANTS = [
     Mutant("ActionEntropy is that of the first component alone", "common/health.py",
            "for component in components])", "for component in components[:1]])", "common/test_health.py"),
 
+    # ---- words of other suites
+    Mutant("another suite's word names settings that the algorithm does not have", "flags.py",
+           "ours = [each for each in theirs if each in fields]", "ours = list(theirs)", "test_synonyms.py"),
+    Mutant("each of several names in a cell stands for the first of ours", "synonyms.py",
+           "names[min(i, len(names) - 1)]", "names[0]", "test_synonyms.py"),
+
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",
            '"state_scale": self.state_scale, ', "", f"{RESUMED}[ppo-CartPole-v1]"),

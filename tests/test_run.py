@@ -274,6 +274,13 @@ def test_the_end_of_a_folder_name_is_short_and_plain(varied: dict[str, str], suf
     assert len(folder_suffix({f"setting_{i}": "1" * 99 for i in range(99)})) <= 100
 
 
+def test_whole_numbers_may_be_written_as_people_write_them(tmp_path: Path, command: Any) -> None:
+    words = command("ppo", total_steps=("1.28e2", "2_56"), hidden_sizes=("1e1", 8), data_dir=tmp_path)
+    assert main(words) == 0
+    assert sorted(config["total_steps"] for config in configs(tmp_path)) == [128, 256]
+    assert [config["hidden_sizes"] for config in configs(tmp_path)] == [[10, 8]] * 2
+
+
 def test_a_switch_takes_both_values(tmp_path: Path, command: Any) -> None:
     assert main(command("a2c", normalize_obs=("true", "false"), total_steps=128, data_dir=tmp_path)) == 0
     assert sorted(config["normalize_obs"] for config in configs(tmp_path)) == [False, True]
