@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tables import DATA, ROOT, markdown, write_table
 
+from rlsuite.common.console import returns as shown
 from rlsuite.envs.episodes import random_return
 from rlsuite.envs.making import make_env
 from rlsuite.presets import PRESETS
@@ -102,16 +103,11 @@ def row(algo: str, env: str, seeds: int) -> dict[str, str] | None:
         "algorithm": algo,
         "environment": env_name(algo, env),
         "env steps": f"{read_config(runs[0])['total_steps']:,}",
-        "return, mean of seeds": shown(statistics.mean(returns)),
-        "worst seed": shown(min(returns)),
-        "each seed": " ".join(shown(ret) for ret in returns),
-        "random policy": shown(random_return(make_env(env, env_kwargs(algo, env)), episodes=500)),
+        "return, mean of seeds": shown(statistics.mean(returns))[0],
+        "worst seed": shown(min(returns))[0],
+        "each seed": " ".join(shown(ret)[0] for ret in returns),
+        "random policy": shown(random_return(make_env(env, env_kwargs(algo, env)), episodes=500))[0],
     }
-
-
-def shown(ret: float) -> str:
-    """A return, with three decimals where it is small."""
-    return f"{ret:.1f}" if abs(ret) >= 2 else f"{ret:.3f}"
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def load(run_dir: Any, env: Any = None, actor_critic: Any = None) -> "Policy":
+def load(run_dir: Any, env: Any = None, actor_critic: Any = None, best: bool = False) -> "Policy":
     """The policy of a run, a function from observations to actions; see `rlsuite.loading.load`."""
     from rlsuite import loading  # late: reading a log must not wait for torch
 
-    return loading.load(run_dir, env, actor_critic)
+    return loading.load(run_dir, env, actor_critic, best)
 
 
 def __getattr__(name: str) -> str:

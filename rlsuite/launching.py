@@ -186,20 +186,19 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
     Raises:
         NonFiniteError, EnvError: the environment fails in a test episode.
     """
+    from rlsuite.common.console import returns
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
     from rlsuite.envs.making import configured_env
 
     if launch.test_episodes:
         with closing(configured_env(config)) as env:
-            returns, lengths = evaluate(ac.mode, env, launch.test_episodes, config.seed)
-        stats = episode_stats(returns, lengths)
-        logger.save_result({"TestEpisodes": len(returns), **stats})
-        logger.say(
-            f"final return {stats['AverageEpRet']:.1f} ± {stats['StdEpRet']:.1f} "
-            f"(min {stats['MinEpRet']:.1f}, max {stats['MaxEpRet']:.1f}; "
-            f"{len(returns)} deterministic test episodes)"
-        )
+            played, lengths = evaluate(ac.mode, env, launch.test_episodes, config.seed)
+        stats = episode_stats(played, lengths)
+        logger.save_result({"TestEpisodes": len(played), **stats})
+        mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
+        count = f"{len(played)} deterministic test episodes"
+        logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
     logger.say(f"plot it:  python -m rlsuite.plot {shlex.quote(str(logger.run_dir))}")
     logger.say(f"watch it: python -m rlsuite.play {shlex.quote(str(logger.run_dir))} --render")
 

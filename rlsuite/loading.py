@@ -19,7 +19,7 @@ from rlsuite.envs.making import check_module, configured_env, raw_obs_space
 from rlsuite.envs.spaces import MisfitError, flat_space, flatten, from_env, is_flattened, to_env
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
-from rlsuite.rundir.policies import load_snapshot, load_weights, saved_epochs
+from rlsuite.rundir.policies import load_best_policy, load_snapshot, load_weights, saved_epochs
 from rlsuite.rundir.runs import read_config
 
 Array = NDArray[Any]
@@ -103,19 +103,22 @@ class Snapshot(NamedTuple):
     ac: Any
 
 
-def load(run_dir: str | Path, env: gym.Env | None = None, actor_critic: type[Any] | None = None) -> Policy:
-    """The policy of a run, with its last saved weights.
+def load(
+    run_dir: str | Path, env: gym.Env | None = None, actor_critic: type[Any] | None = None, best: bool = False
+) -> Policy:
+    """The policy of a run, with its last saved weights, or with those of its best epoch.
 
     Args:
         run_dir: the run.
         env: tells the spaces; by default the environment that config.json names is made for it.
         actor_critic: the class of its networks, if it was trained with one of your own.
+        best: take the policy after the epoch with the highest mean return, of test episodes if there were any.
 
     Raises:
         UserError: no policy there, a damaged file, or weights that do not fit config.json or the class.
     """
     run_dir = Path(run_dir)
-    arrays, _ = read_safetensors(run_dir / "policy.safetensors")
+    arrays = load_best_policy(run_dir)[0] if best else read_safetensors(run_dir / "policy.safetensors")[0]
     (ac,), obs_space = _build(run_dir, [arrays], env, actor_critic)
     return Policy(ac, obs_space)
 

@@ -25,6 +25,7 @@ def play(
     episodes: int = 10,
     seed: int = 0,
     stochastic: bool = False,
+    best_policy: bool = False,
     render: bool = False,
     video: Path | None = None,
 ) -> list[float]:
@@ -35,6 +36,7 @@ def play(
         episodes: how many.
         seed: of these test episodes.
         stochastic: sample actions instead of taking the most probable ones.
+        best_policy: take that of the epoch with the highest mean return, not the last one.
         render: show a window.
         video: write a film of all episodes, .mp4 or .gif.
 
@@ -44,22 +46,25 @@ def play(
     Raises:
         UserError: no policy there, or it can't be shown in the way asked for.
     """
+    from rlsuite.common.console import returns
     from rlsuite.common.seeding import seed_everything
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
     from rlsuite.loading import load
+    from rlsuite.rundir.policies import load_best_policy
 
-    choose = load(run_dir).choose(sample=stochastic)
+    choose = load(run_dir, best=best_policy).choose(sample=stochastic)
+    if best_policy:
+        _, epoch, ret = load_best_policy(run_dir)
+        print(f"best policy: after epoch {epoch}, whose mean return was {returns(ret)[0]}")
     seed_everything(seed)
     with closing(open_env(run_dir, render, video)) as env:
-        returns, lengths = evaluate(choose, env, episodes, seed)
-    stats = episode_stats(returns, lengths)
+        played, lengths = evaluate(choose, env, episodes, seed)
+    stats = episode_stats(played, lengths)
     how = "sampled" if stochastic else "deterministic"
-    print(
-        f"{len(returns)} {how} episodes: return {stats['AverageEpRet']:.2f} ± {stats['StdEpRet']:.2f} "
-        f"(min {stats['MinEpRet']:.2f}, max {stats['MaxEpRet']:.2f}), length {stats['EpLen']:.1f}"
-    )
-    return returns
+    mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
+    print(f"{len(played)} {how} episodes: return {mean} ± {std} (min {low}, max {high}), length {stats['EpLen']:.1f}")
+    return played
 
 
 def play_again(
@@ -80,6 +85,7 @@ def play_again(
     Raises:
         UserError: that epoch has no episode, or it can't be shown in the way asked for.
     """
+    from rlsuite.common.console import returns
     from rlsuite.envs.episodes import repeat_episode
     from rlsuite.rundir.policies import load_episode, saved_epochs
 
@@ -87,10 +93,11 @@ def play_again(
     episode = load_episode(run_dir, epoch, which)
     with closing(open_env(run_dir, render, video)) as env:
         ret = repeat_episode(env, episode)
-    print(f"{which} episode of epoch {epoch}: return {ret:.2f}, length {len(episode.actions)}, seed {episode.seed}")
+    (text,) = returns(ret)
+    print(f"{which} episode of epoch {epoch}: return {text}, length {len(episode.actions)}, seed {episode.seed}")
     if not math.isclose(ret, episode.ret, rel_tol=1e-6, abs_tol=1e-6):
         print(
-            f"rlsuite: in training it returned {episode.ret:.2f}: this environment does not repeat itself "
+            f"rlsuite: in training it returned {returns(episode.ret)[0]}: this environment does not repeat itself "
             "for equal seeds and actions",
             file=sys.stderr,
         )
@@ -178,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=10, help="how many test episodes (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the test episodes (default: 0)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
+    parser.add_argument("--best-policy", action="store_true", help="that of the best epoch instead of the last one")
     parser.add_argument("--render", action="store_true", help="show a window")
     parser.add_argument("--video", type=Path, metavar="FILE", help="write a film, .mp4 or .gif")
     parser.add_argument("--epoch", type=int, help="with --best or --worst: of this epoch; default the last one")
@@ -192,6 +200,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--render and --video exclude each other")
         if args.best and args.worst:
             raise UserError("--best and --worst exclude each other")
+        if args.best_policy and (args.best or args.worst):
+            raise UserError(
+                "--best and --worst replay a training episode, which has its own actions; leave --best-policy out"
+            )
         if args.epoch is not None and not (args.best or args.worst):
             raise UserError("--epoch goes with --best or --worst")
         if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
@@ -207,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 episodes=args.episodes,
                 seed=args.seed,
                 stochastic=args.stochastic,
+                best_policy=args.best_policy,
                 render=args.render,
                 video=args.video,
             )

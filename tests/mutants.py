@@ -722,6 +722,13 @@ MUTANTS = [
     Mutant("each of several names in a cell stands for the first of ours", "synonyms.py",
            "names[min(i, len(names) - 1)]", "names[0]", "test_synonyms.py"),
 
+    # ---- the best policy
+    Mutant("a mean of a single episode makes the best policy", "common/training.py",
+           "(math.isnan(tested) and episodes < ENOUGH_EPISODES)", "episodes < 0", "common/test_training.py"),
+    Mutant("checkpoints forget the best return", "common/training.py",
+           '"returns": self.returns, ', "",
+           "rundir/test_checkpoint.py::test_the_best_policy_of_a_resumed_run_is_that_of_the_run_that_was_not_interrupted"),
+
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",
            '"state_scale": self.state_scale, ', "", f"{RESUMED}[ppo-CartPole-v1]"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlsuite.common.console import returns as digits
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import TEST_EPISODES, episode_seed
 from rlsuite.errors import UserError
@@ -88,8 +89,31 @@ def test_prints_what_it_measured(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert main([str(run), "--episodes", "3", "--seed", "5"]) == 0
     low, mean, high = min(returns), sum(returns) / 3, max(returns)
     length = 60 if read_config(run)["env"] == "Pendulum-v1" else mean
-    stats = rf"return {mean:.2f} ± [\d.]+ \(min {low:.2f}, max {high:.2f}\), length {length:.1f}"
+    mean, _, low, high = digits(mean, float(np.std(returns)), low, high)
+    stats = rf"return {mean} ± [\d.]+ \(min {low}, max {high}\), length {length:.1f}"
     assert re.fullmatch(f"3 deterministic episodes: {stats}\n", capsys.readouterr().out)
+
+
+def test_the_best_policy_is_played_when_it_is_asked_for(
+    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, "ppo", total_steps=1024, pi_lr=0.1, seed=2)
+    returns = read_progress(run)["AverageEpRet"]
+    assert np.argmax(returns) < len(returns) - 1
+    capsys.readouterr()
+    assert main([str(run), "--best-policy"]) == 0
+    said = capsys.readouterr().out
+    best = play(run, best_policy=True)
+    assert said.startswith(
+        f"best policy: after epoch {np.argmax(returns) + 1}, whose mean return was {max(returns):.1f}\n"
+    )
+    shutil.copy(run / "policy_best.safetensors", run / "policy.safetensors")
+    assert play(run) == best
+    (run / "policy_best.safetensors").unlink()
+    assert main([str(run), "--best-policy"]) == 2
+    assert "has no best policy: no epoch had test episodes, or at least five" in capsys.readouterr().err
+    assert main([str(run), "--best-policy", "--best"]) == 2
+    assert "leave --best-policy out" in capsys.readouterr().err
 
 
 def test_an_experiment_of_one_run_is_that_run(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +141,7 @@ def test_best_and_worst_are_the_extremes_of_their_row(run: Path, capsys: pytest.
         for which, column in (("best", "MaxEpRet"), ("worst", "MinEpRet")):
             assert main([str(run), "--epoch", str(epoch), f"--{which}"]) == 0
             out = capsys.readouterr().out
-            assert out.startswith(f"{which} episode of epoch {epoch}: return {table[column][row]:.2f}, length ")
+            assert out.startswith(f"{which} episode of epoch {epoch}: return {digits(table[column][row])[0]}, length ")
             replayed, recorded = play_again(run, epoch, which)
             assert replayed == pytest.approx(recorded, rel=1e-9)
             assert recorded == pytest.approx(table[column][row], rel=1e-6)
@@ -233,7 +257,7 @@ def test_playing_leaves_the_run_as_it_is(run: Path) -> None:
 def test_play_as_a_module(cartpole: Path, tmp_path: Path, python: Any) -> None:
     done = python(tmp_path, "-m", "rlsuite.play", str(cartpole), "--epoch", "1", "--best")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"return {read_progress(cartpole)['MaxEpRet'][0]:.2f}," in done.stdout
+    assert f"return {digits(read_progress(cartpole)['MaxEpRet'][0])[0]}," in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

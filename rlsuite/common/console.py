@@ -52,6 +52,20 @@ def short(value: float) -> str:
     return "-" if isinstance(value, float) and math.isnan(value) else f"{value:.4g}"
 
 
+def returns(*values: float) -> list[str]:
+    """Returns as text, all with as many decimals as the larger of the first two needs for three digits, at least one.
+
+    Args:
+        values: for example a mean, its spread, and then a minimum and a maximum.
+
+    Returns:
+        For example ["0.160", "0.367", "0.000", "1.000"], or ["-82.3"].
+    """
+    size = max((abs(value) for value in values[:2] if math.isfinite(value)), default=0.0)
+    decimals = max(1, 2 - math.floor(math.log10(size))) if size else 1
+    return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]  # -0.0 + 0.0 is 0.0
+
+
 def line(row: Mapping[str, float]) -> str:
     """A row as one line of text."""
     shown = (f"{name} {short(row[name])}" for name in TABLE_COLUMNS if name in row)

@@ -1,6 +1,7 @@
 """The frame around a main loop: run directory, epochs, annealing, saving, resuming, closing. Nothing learns here."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,10 +15,11 @@ from rlsuite.common.replay import ReplayBuffer
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
 from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
-from rlsuite.rundir.policies import save_episodes, save_policy, save_snapshot
+from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy, save_snapshot
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
+ENOUGH_EPISODES = 5  # finished episodes of an epoch whose mean says something about the policy
 
 
 class Training:
@@ -38,7 +40,8 @@ class Training:
         self.optimizers = [part for part in parts.values() if isinstance(part, FlatParameters)]
         self.memory = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
         self.state_scale = StateScale()
-        self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, **parts}
+        self.returns = EpochReturns()
+        self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, "returns": self.returns, **parts}
         self.total_steps = _round_up(config.total_steps, envs.together)
         self.finished = 0  # epochs
         self.last_epoch = 0
@@ -157,9 +160,12 @@ class Training:
     def end_epoch(self, epoch: Epoch, health: dict[str, float]) -> None:
         """Write the row of an epoch, the policy, the best and worst episode, now and then a snapshot, and the state.
 
+        The policy is written once more, as the best one, if no epoch before had as high a return.
+
         Raises:
             OSError: the disk is full or not writable; the epochs before are whole.
         """
+        count = sum(mpi.gather_objects(len(self.envs.returns)))
         returns, episodes = self.envs.end_epoch()
         row = {"Epoch": epoch.number, **returns, **health, **epoch.stats.means()}
         for opt in self.optimizers:
@@ -171,12 +177,49 @@ class Training:
         self.logger.log_epoch(row)
         self.finished = epoch.number
         with signals_wait():
+            best = self.returns.add(row, count)
             if mpi.rank == 0:
                 save_policy(self.run_dir, self.ac)
+                if best:
+                    save_best_policy(self.run_dir, self.ac, epoch.number, self.returns.best)
                 save_episodes(self.run_dir, epoch.number, episodes)
                 if epoch.number in np.linspace(1, self.last_epoch, SNAPSHOTS).astype(np.int64):
                     save_snapshot(self.run_dir, epoch.number, self.envs.total_steps, self.ac, epoch.obs)
             self.checkpoint.save(epoch.number, last=epoch.number == self.last_epoch)
+
+
+class EpochReturns:
+    """The return of the last epoch and the highest of any, by which the best policy is chosen."""
+
+    def __init__(self) -> None:
+        """No epoch yet."""
+        self.last = self.best = -math.inf
+
+    def add(self, row: Mapping[str, float], episodes: int) -> bool:
+        """Take the mean return of an epoch, that of its test episodes if it has any.
+
+        Args:
+            row: the epoch's columns.
+            episodes: that finished in it, on all ranks. A mean of less than five is not the best, whatever it is.
+
+        Returns:
+            Whether it is higher than that of every epoch before.
+        """
+        tested = row.get("AverageTestEpRet", math.nan)
+        ret = row["AverageEpRet"] if math.isnan(tested) else tested
+        self.last = -math.inf if math.isnan(ret) else ret
+        if self.last <= self.best or (math.isnan(tested) and episodes < ENOUGH_EPISODES):
+            return False
+        self.best = self.last
+        return True
+
+    def state_dict(self) -> dict[str, float]:
+        """Both."""
+        return {"last": self.last, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Raises ValueError or TypeError for what is no number."""
+        self.last, self.best = float(state["last"]), float(state["best"])
 
 
 def plan_epochs(steps: int, epoch_steps: int, rollout_len: int) -> Iterator[list[int]]:

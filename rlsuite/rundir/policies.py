@@ -15,6 +15,7 @@ from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors, write_atomically
 
 MAX_SNAPSHOT_STATES = 2048
+BEST_POLICY = "policy_best.safetensors"
 
 
 def policy_arrays(ac: nn.Module) -> Arrays:
@@ -39,6 +40,31 @@ def load_weights(module: nn.Module, arrays: Arrays) -> None:
 def save_policy(run_dir: Path, ac: nn.Module) -> None:
     """Replace policy.safetensors by the network as it is, with its normaliser."""
     write_atomically(run_dir / "policy.safetensors", save_arrays(policy_arrays(ac)))
+
+
+def save_best_policy(run_dir: Path, ac: nn.Module, epoch: int, ret: float) -> None:
+    """Replace policy_best.safetensors by the network as it is after this epoch, whose mean return was the highest."""
+    metadata = {"best": json.dumps({"epoch": epoch, "return": ret})}  # one entry: several come in any order
+    write_atomically(run_dir / BEST_POLICY, save_arrays(policy_arrays(ac), metadata=metadata))
+
+
+def load_best_policy(run_dir: Path) -> tuple[Arrays, int, float]:
+    """The weights of the best epoch, its number, and its mean return.
+
+    Raises:
+        UserError: there was no such epoch yet, or the file is damaged.
+    """
+    path = run_dir / BEST_POLICY
+    if (run_dir / "policy.safetensors").exists() and not path.exists():
+        raise UserError(
+            f"{run_dir} has no best policy: no epoch had test episodes, or at least five episodes that finished"
+        )
+    arrays, metadata = read_safetensors(path)
+    try:
+        about = json.loads(metadata["best"])
+        return arrays, int(about["epoch"]), float(about["return"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} does not say of which epoch it is") from error
 
 
 def save_snapshot(run_dir: Path, epoch: int, env_steps: int, ac: nn.Module, obs: NDArray[Any]) -> None:

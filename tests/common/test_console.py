@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rlsuite.common.console import LiveTable, line, short
+from rlsuite.common.console import LiveTable, line, returns, short
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,26 @@ from rlsuite.common.console import LiveTable, line, short
 )
 def test_short_has_four_digits(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([500.0, 0.0, 500.0, 500.0], "500.0 0.0 500.0 500.0"),
+        ([-82.26, 9.51, -120.0, -70.0], "-82.3 9.5 -120.0 -70.0"),
+        ([0.16, 0.36661, 0.0, 1.0], "0.160 0.367 0.000 1.000"),  # FrozenLake
+        ([0.955, 0.0121, 0.93, 0.97], "0.955 0.012 0.930 0.970"),  # MiniGrid
+        ([-0.0213, 0.0002, -0.03, -0.01], "-0.0213 0.0002 -0.0300 -0.0100"),  # MountainCarContinuous, standing still
+        ([-0.004, 31.2, -40.0, 50.0], "0.0 31.2 -40.0 50.0"),  # nothing beside its spread, and so without a sign
+        ([5.234], "5.23"),
+        ([-1234.56], "-1234.6"),
+        ([0.0], "0.0"),
+        ([math.nan, 7.0], "nan 7.00"),
+        ([math.inf, -math.inf], "inf -inf"),
+    ],
+)
+def test_returns_keep_the_digits_that_matter(values, texts):
+    assert returns(*values) == texts.split()
 
 
 def test_line_shows_the_columns_that_there_are_in_their_order():

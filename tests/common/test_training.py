@@ -1,5 +1,6 @@
 """How a budget is split into epochs and rollouts."""
 
+from math import inf, nan
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from rlsuite.algos import ppo
 from rlsuite.common.optim import Adam
-from rlsuite.common.training import Training, plan_epochs
+from rlsuite.common.training import EpochReturns, Training, plan_epochs
 
 
 @pytest.mark.parametrize(
@@ -126,3 +127,33 @@ def test_columns_of_losses_are_nan_in_an_epoch_without_a_gradient_step():
     frame, *_ = training(40)
     for epoch in frame.epochs(losses=("LossQ",)):
         assert str(epoch.stats.means()) == "{'LossQ': nan}"
+
+
+def test_the_best_epoch_is_that_with_the_highest_mean_of_at_least_five_episodes():
+    returns = EpochReturns()
+    epochs = [(nan, 0), (90.0, 4), (-20.0, 5), (-20.0, 9), (-30.0, 9), (-10.0, 5), (nan, 0)]
+    assert [returns.add({"AverageEpRet": ret}, count) for ret, count in epochs] == [0, 0, 1, 0, 0, 1, 0]
+    assert (returns.best, returns.last) == (-10, -inf)
+    returns.add({"AverageEpRet": 90.0}, 1)
+    assert (returns.best, returns.last) == (-10, 90)
+
+
+def test_where_there_are_test_episodes_they_say_which_epoch_is_the_best():
+    returns = EpochReturns()
+    epochs = [(nan, 1.0, 0), (9.0, 0.5, 50), (9.0, 3.0, 1)]
+    better = [returns.add({"AverageEpRet": ret, "AverageTestEpRet": tested}, count) for ret, tested, count in epochs]
+    assert better == [1, 0, 1]
+    assert (returns.best, returns.last) == (3, 3)
+    untested = {"AverageEpRet": 9.0, "AverageTestEpRet": nan}  # num_test_episodes is 0
+    assert not returns.add(untested, 4)
+    assert returns.add(untested, 5)
+    assert returns.best == 9
+
+
+def test_what_is_known_of_the_best_epoch_is_part_of_a_checkpoint():
+    returns, again = EpochReturns(), EpochReturns()
+    returns.add({"AverageEpRet": 4.0}, 5)
+    returns.add({"AverageEpRet": 2.0}, 5)
+    again.load_state_dict(returns.state_dict())
+    assert not again.add({"AverageEpRet": 3.0}, 5)
+    assert again.state_dict() == {"last": 3.0, "best": 4.0}

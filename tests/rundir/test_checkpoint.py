@@ -27,6 +27,7 @@ from rlsuite.play import main as play
 from rlsuite.run import main
 from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
 from rlsuite.rundir.files import lock, pack, unpack
+from rlsuite.rundir.policies import load_best_policy
 from rlsuite.rundir.runs import find_runs, group_by_settings, read_progress
 from tests.conftest import ALGORITHMS, NORMALIZED, PAIRS, small_command, source_environment
 
@@ -63,6 +64,8 @@ def assert_same(resumed: Path, whole: Path) -> None:
     assert without_times(resumed) == without_times(whole)
     for name in ("policy.safetensors", "result.json"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+    best = [run / "policy_best.safetensors" for run in (resumed, whole)]
+    assert len({path.exists() and path.read_bytes() for path in best}) == 1
     for kind in ("episodes", "snapshots"):
         names = sorted(path.name for path in (whole / kind).iterdir())
         assert sorted(path.name for path in (resumed / kind).iterdir()) == names
@@ -148,6 +151,23 @@ def test_a_run_is_resumed_many_times(tmp_path, monkeypatch, train):
     assert resume(run) == 0
     assert_same(run, whole)
     assert len(json.loads((run / "config.json").read_text())["resumed"]) == 3
+
+
+@pytest.mark.parametrize(("algo", "how"), [("ppo", {"pi_lr": 0.1}), ("sac", {"num_test_episodes": 3})])
+def test_the_best_policy_of_a_resumed_run_is_that_of_the_run_that_was_not_interrupted(
+    tmp_path, monkeypatch, train, algo, how
+):
+    """Also where it is of an epoch before the interruption, and the epochs after it are worse."""
+    how = {**how, "seed": 2, "env_kwargs": '{"max_episode_steps": 20}'}  # at least five episodes in every epoch
+    whole = train(tmp_path / "whole", algo, **FOUR_EPOCHS, **how)
+    column = "AverageEpRet" if algo == "ppo" else "AverageTestEpRet"
+    best = int(np.nanargmax(read_progress(whole)[column])) + 1
+    assert best < 4
+    assert load_best_policy(whole)[1] == best
+    for epoch in range(1, 4):
+        run = interrupted(monkeypatch, tmp_path / f"cut{epoch}", algo, epoch, **how)
+        assert resume(run) == 0
+        assert_same(run, whole)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])

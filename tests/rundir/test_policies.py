@@ -15,10 +15,13 @@ from rlsuite.envs.making import make_env
 from rlsuite.errors import UserError
 from rlsuite.rundir.files import read_safetensors
 from rlsuite.rundir.policies import (
+    BEST_POLICY,
+    load_best_policy,
     load_episode,
     load_snapshot,
     load_weights,
     policy_arrays,
+    save_best_policy,
     save_episodes,
     save_policy,
     save_snapshot,
@@ -207,3 +210,18 @@ def test_the_old_policy_stays_if_writing_fails_half_way(tmp_path: Path, monkeypa
         save_policy(tmp_path, network(seed=1))
     assert (tmp_path / "policy.safetensors").read_bytes() == old
     assert [path.name for path in tmp_path.iterdir()] == ["policy.safetensors"]
+
+
+def test_a_best_policy_says_of_which_epoch_it_is(tmp_path: Path) -> None:
+    ac = network()
+    save_best_policy(tmp_path, ac, 7, -0.25)
+    arrays, epoch, ret = load_best_policy(tmp_path)
+    assert (epoch, ret) == (7, -0.25)
+    assert arrays.keys() == policy_arrays(ac).keys()
+    first = (tmp_path / BEST_POLICY).read_bytes()
+    save_best_policy(tmp_path, ac, 7, -0.25)
+    assert (tmp_path / BEST_POLICY).read_bytes() == first
+    save_policy(tmp_path, ac)
+    (tmp_path / "policy.safetensors").rename(tmp_path / BEST_POLICY)  # which says nothing of an epoch
+    with pytest.raises(UserError, match=r"policy_best\.safetensors does not say of which epoch"):
+        load_best_policy(tmp_path)
