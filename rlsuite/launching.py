@@ -1,6 +1,7 @@
 """Starting trainings: one after the other, in one process or in several, each with test episodes at its end."""
 
 import inspect
+import math
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ from annotated_types import Interval
 
 from rlsuite import mpi
 from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
-from rlsuite.settings import STORED, CountOrZero, check, marked
+from rlsuite.settings import STORED, CountOrZero, Goal, check, marked
 
 MAX_CPUS = 4096
 
@@ -31,6 +32,7 @@ class Launch:
     data_dir: str = "data"  # where experiments go
     preset: str = "auto"  # settings to start from: an environment id that has some, auto for those of --env, or none
     test_episodes: CountOrZero = 20  # deterministic episodes at the end; 0 for none
+    stop_at: Goal = math.inf  # return at which to stop, when an epoch's mean and 20 test episodes reach it; inf: never
     note: str = ""  # the question this run answers; kept in config.json
     tensorboard: bool = False  # write event files for TensorBoard as well
     quiet: bool = False  # print nothing but errors
@@ -151,6 +153,7 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
         resume=resumed,
         checkpoint_every=launch.checkpoint_every,
         suffix=folder_suffix(job.varied),
+        stop_at=launch.stop_at,
     )
     try:
         ac = algorithm.train(config, logger=logger)

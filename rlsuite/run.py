@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import os
 import shlex
 import signal
@@ -27,7 +28,7 @@ from rlsuite.launching import Job, Launch, Terminated, algorithm_names, relaunch
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.summaries import newest_run
-from rlsuite.settings import CountOrZero, check, flag, from_saved
+from rlsuite.settings import CountOrZero, Goal, check, flag, from_saved
 from rlsuite.synonyms import ALGORITHMS
 
 USAGE = """usage: python -m rlsuite.run ALGO --env ID [--seed 0 1 2] [--total-steps N] [--<setting> VALUE ...]
@@ -126,6 +127,7 @@ class Resume:
     resume: str  # the run directory; of an experiment's, its newest run
     total_steps: CountOrZero = 0  # a new budget in env steps, above the old one; 0 keeps that
     test_episodes: CountOrZero = 20  # deterministic episodes at the end; 0 for none
+    stop_at: Goal = math.inf  # return at which to stop, if not that of the run; inf: never
     tensorboard: bool = False  # write event files for TensorBoard as well
     quiet: bool = False  # print nothing but errors
     checkpoint_every: CountOrZero = 1  # epochs from one checkpoint to the next; 0 for none
@@ -159,7 +161,7 @@ def resume(argv: Sequence[str]) -> int:
         run_dir, taken = newest_run([run_dir])
         if taken and not wanted.quiet and mpi.rank == 0:
             print(f"rlsuite: {taken}", file=sys.stderr)
-    algorithm, config = _saved_run(run_dir)
+    algorithm, config, launch = _saved_run(run_dir)
     if wanted.total_steps and wanted.total_steps < config.total_steps:
         raise UserError(
             f"--total-steps {wanted.total_steps} is below the budget of the run, {config.total_steps} env steps"
@@ -168,8 +170,10 @@ def resume(argv: Sequence[str]) -> int:
 
     check_module(config.env, wanted.import_env)
     config = dataclasses.replace(config, total_steps=wanted.total_steps or config.total_steps)
-    launch = Launch(
+    launch = dataclasses.replace(
+        launch,
         test_episodes=wanted.test_episodes,
+        stop_at=wanted.stop_at if "stop_at" in flags else launch.stop_at,
         tensorboard=wanted.tensorboard,
         quiet=wanted.quiet,
         checkpoint_every=wanted.checkpoint_every,
@@ -177,8 +181,8 @@ def resume(argv: Sequence[str]) -> int:
     return train_all(algorithm, [Job(config, launch)], "", run_dir)
 
 
-def _saved_run(run_dir: Path) -> tuple[ModuleType, Any]:
-    """The algorithm and the settings of a run directory.
+def _saved_run(run_dir: Path) -> tuple[ModuleType, Any, Launch]:
+    """The algorithm and the settings of a run directory, and what its config.json says of starting it.
 
     Raises:
         UserError: there is no such directory, or its config.json does not say with what to go on.
@@ -195,7 +199,8 @@ def _saved_run(run_dir: Path) -> tuple[ModuleType, Any]:
             "train(config, env_fn, logger=Logger(resume=run_dir))"
         )
     algorithm = import_module(f"rlsuite.algos.{algo}")
-    return algorithm, from_saved(algorithm.Config, saved)
+    goal = {"stop_at": saved["stop_at"]} if "stop_at" in saved else {}
+    return algorithm, from_saved(algorithm.Config, saved), from_saved(Launch, goal)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

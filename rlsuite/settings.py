@@ -65,6 +65,8 @@ Positive = Annotated[float, Gt(0)]
 """a finite number above 0"""
 PositiveOrInf = Annotated[float, Gt(0), OrInf("switches it off")]
 """a limit, which infinity switches off"""
+Goal = Annotated[float, OrInf("is never reached")]
+"""a return to reach"""
 LearningRate = Annotated[float, Ge(0)]
 """the size of a gradient step; 0 trains nothing"""
 Coefficient = Annotated[float, Ge(0)]

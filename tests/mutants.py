@@ -729,6 +729,19 @@ MUTANTS = [
            '"returns": self.returns, ', "",
            "rundir/test_checkpoint.py::test_the_best_policy_of_a_resumed_run_is_that_of_the_run_that_was_not_interrupted"),
 
+    # ---- stopping early
+    Mutant("a run stops early without test episodes that confirm it", "common/training.py",
+           "if tests < goal:", "if False:",
+           "common/test_training_frame.py::test_test_episodes_must_confirm_the_return_of_an_epoch"),
+    Mutant("a resumed run does not ask whether it had reached its return", "common/training.py",
+           'return {"last": self.last, "best"', 'return {"last": -math.inf, "best"',
+           "common/test_training_frame.py::test_a_run_that_is_stopped_while_it_is_confirmed_ends_there_when_it_is_"
+           "resumed"),
+    Mutant("a resumed run forgets at which return it was to stop", "run.py",
+           'if "stop_at" in flags else launch.stop_at', 'if "stop_at" in flags else math.inf',
+           "common/test_training_frame.py::test_a_run_that_is_stopped_while_it_is_confirmed_ends_there_when_it_is_"
+           "resumed"),
+
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",
            '"state_scale": self.state_scale, ', "", f"{RESUMED}[ppo-CartPole-v1]"),

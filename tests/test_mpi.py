@@ -161,6 +161,20 @@ def test_an_error_on_one_rank_of_a_python_program_ends_all(where: str, code: int
     assert passed < 10
 
 
+def test_all_ranks_stop_early_at_the_same_epoch_and_resume_alike(tmp_path: Path) -> None:
+    """Ranks that decided otherwise would wait for each other for ever."""
+    words = small_command("ppo", data_dir=tmp_path, env="rlsuite/ConstantReward-v0", stop_at=20, seed=(0, 1))
+    result = ranks(2, tmp_path, "-m", "rlsuite.run", *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("stopped early, after 256 of 512 env steps") == 2
+    for run in find_runs([tmp_path]):
+        assert json.loads((run / "result.json").read_text())["StoppedAt"] == 256
+        assert read_progress(run)["TotalEnvInteracts"].tolist() == [256]
+    again = ranks(2, tmp_path, "-m", "rlsuite.run", "--resume", str(run), "--stop-at", "30")
+    assert again.returncode == 0, again.stderr
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
+
+
 def test_an_interrupt_waits_until_all_ranks_have_saved(tmp_path: Path) -> None:
     words = small_command("ppo", data_dir=tmp_path, **SPLIT, checkpoint_every=100)
     result = ranks(2, tmp_path, "interrupted", *words)

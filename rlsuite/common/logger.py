@@ -40,6 +40,7 @@ class Logger:
         resume: str | Path | None = None,
         checkpoint_every: int = 1,
         suffix: str = "",
+        stop_at: float = math.inf,
     ) -> None:
         """Remember where to write.
 
@@ -54,6 +55,7 @@ class Logger:
                 but for total_steps.
             checkpoint_every: epochs from one checkpoint of the whole state to the next; 0 for none.
             suffix: what joins the name of the run's folder, after the seed.
+            stop_at: a return; the run ends as soon as an epoch's mean reaches it and test episodes confirm it.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,
@@ -64,6 +66,9 @@ class Logger:
         )
         self.resume, self.checkpoint_every = Path(resume) if resume else None, checkpoint_every
         self.suffix = suffix
+        self.stop_at = stop_at
+        self.stopped_at: int | None = None
+        """env steps after which the run ended early, see `stop_at`"""
         self.run_dir: Path | None = None
         self.columns: list[str] = []
         self._file: BinaryIO | None = None
@@ -120,6 +125,7 @@ class Logger:
                 self._lock = lock(self.run_dir)
                 self._config = {"algo": algo, "exp_name": exp_name, **chosen, "note": self.note, **facts}
                 self._config |= {"checkpoint_every": self.checkpoint_every, "command": self.command}
+                self._config["stop_at"] = self.stop_at
                 self._config |= {"ranks": mpi.size, "versions": versions(), "git_commit": git_commit()}
                 self._config["started"] = datetime.now().isoformat(" ", "seconds")
                 self._write_config()
@@ -278,11 +284,12 @@ class Logger:
             print(f"rlsuite: {text}", file=sys.stderr, flush=True)
 
     def save_result(self, result: Mapping[str, float]) -> None:
-        """Write result.json: the final policy's test episodes."""
+        """Write result.json: the final policy's test episodes, and the env steps of a run that ended early."""
         if mpi.rank > 0:
             return
         assert self.run_dir is not None, "start() comes first"
-        write_atomically(self.run_dir / "result.json", f"{json.dumps(dict(result), indent=2)}\n".encode())
+        early = {} if self.stopped_at is None else {"StoppedAt": self.stopped_at}
+        write_atomically(self.run_dir / "result.json", f"{json.dumps({**result, **early}, indent=2)}\n".encode())
 
     def save_error(self, error: BaseException) -> None:
         """Write error.json, why this run failed; without a run that is being written, or a place to write, nothing."""

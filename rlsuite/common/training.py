@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from rlsuite import mpi, settings
+from rlsuite.common.console import returns
 from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
 from rlsuite.common.replay import ReplayBuffer
+from rlsuite.envs.evaluation import test_episodes
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
 from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
@@ -19,6 +21,7 @@ from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
+CONFIRMING = 20  # deterministic test episodes that have to reach `stop_at` too
 ENOUGH_EPISODES = 5  # finished episodes of an epoch whose mean says something about the policy
 
 
@@ -65,6 +68,8 @@ class Training:
     def _begin(self) -> None:
         network = f"{type(self.ac).__module__}.{type(self.ac).__qualname__}"
         logger, envs = self.logger, self.envs
+        if logger.stop_at < math.inf:
+            self.test_env = envs.another()
         if not logger.resume:
             self._first_observations()  # before anything is written: an environment may fail at once
         run_dir = logger.start(self.algo, self.config, self.total_steps, network=network, custom_env=envs.custom)
@@ -120,7 +125,7 @@ class Training:
             mpi.wait_for_all(seconds=5)
 
     def epochs(self, rollout_len: int = 1, losses: tuple[str, ...] = ()) -> Iterator[Epoch]:
-        """The epochs that are left of the budget.
+        """The epochs that are left of the budget; none is begun once the logger's `stop_at` has been reached.
 
         Args:
             rollout_len: steps of each environment between two updates. Less than half a rollout at the end of the
@@ -133,9 +138,28 @@ class Training:
         plan = list(plan_epochs(left, epoch_steps // self.envs.together, rollout_len))
         self.last_epoch = self.finished + len(plan)
         for number, rollouts in enumerate(plan, start=self.finished + 1):
+            if self._reached():  # of a resumed run, too, this is the first question
+                break
             for opt in self.optimizers:
                 opt.begin_epoch()
             yield Epoch(number, rollouts, self.ac, self.state_scale, losses)
+
+    def _reached(self) -> bool:
+        """Whether the last epoch's mean return was `stop_at` or more, and test episodes confirm it; says so."""
+        goal = self.logger.stop_at
+        if self.returns.last < goal:
+            return False
+        tests = test_episodes(self.ac.mode, self.test_env, CONFIRMING, self.config.seed)["AverageTestEpRet"]
+        (ret,), (tested,), (wanted,) = returns(self.returns.last), returns(tests), returns(goal)
+        found = f"epoch {self.finished} returned {ret} and {CONFIRMING} deterministic test episodes {tested}"
+        if tests < goal:
+            self.logger.say(f"{found}, less than --stop-at {wanted}: training goes on")
+            return False
+        steps = f"after {self.envs.total_steps:,} of {self.total_steps:,} env steps"
+        self.logger.say(f"stopped early, {steps}: {found}; --stop-at is {wanted}")
+        self.logger.stopped_at = self.envs.total_steps
+        self.logger.save_result({})
+        return True
 
     def _say_what_is_rounded(self, epoch_steps: int) -> None:
         changes = settings.rounded(self.config, mpi.size)
@@ -166,8 +190,8 @@ class Training:
             OSError: the disk is full or not writable; the epochs before are whole.
         """
         count = sum(mpi.gather_objects(len(self.envs.returns)))
-        returns, episodes = self.envs.end_epoch()
-        row = {"Epoch": epoch.number, **returns, **health, **epoch.stats.means()}
+        stats, episodes = self.envs.end_epoch()
+        row = {"Epoch": epoch.number, **stats, **health, **epoch.stats.means()}
         for opt in self.optimizers:
             row |= opt.columns()
         row |= {

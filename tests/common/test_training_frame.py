@@ -1,5 +1,6 @@
 """The frame around a main loop, at work: what is said and written, and how a training ends."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -19,9 +20,14 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.training import SNAPSHOTS, Training
 from rlsuite.envs.stepping import Envs
 from rlsuite.errors import EnvError, UserError
+from rlsuite.run import main
 from rlsuite.rundir.files import lock
 from rlsuite.rundir.policies import saved_epochs
-from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progress
+from rlsuite.rundir.runs import find_runs, group_by_settings, read_config, read_object, read_progress
+
+
+def interrupt(*_: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 class Watched(gym.Env):
@@ -206,6 +212,76 @@ def test_a_run_stopped_in_its_first_epoch_says_that_it_begins_anew(
     Frame(tmp_path, resume=run).run()
     assert "no epoch was finished: this run starts from its beginning\n" in capsys.readouterr().out
     assert read_progress(run)["Epoch"].tolist() == [1, 2, 3]
+
+
+SOLVED = {"env": "rlsuite/ConstantReward-v0", "lr_schedule": "linear"}
+"""Every episode returns 20, whatever it does."""
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_a_run_ends_early_once_the_return_is_reached(
+    algo: str, tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = read_progress(train(tmp_path / "whole", algo, **SOLVED, stop_at=20.001))
+    assert "stopped early" not in capsys.readouterr().out
+    run = train(tmp_path / "early", algo, **SOLVED, stop_at=20)
+    said = "epoch 1 returned 20.0 and 20 deterministic test episodes 20.0; --stop-at is 20.0\n"
+    out = capsys.readouterr().out
+    assert f"\nstopped early, after 256 of 512 env steps: {said}final return 20.0 ± 0.0" in out
+    table = read_progress(run)
+    assert table["TotalEnvInteracts"].tolist() == [256]
+    for name in set(table) - {"Time", "StepsPerSec"}:  # learning rates too: those of the whole budget
+        assert np.array_equal(table[name], whole[name][:1], equal_nan=True), name
+    result = json.loads((run / "result.json").read_text())
+    assert (result["StoppedAt"], result["AverageEpRet"]) == (256, 20)
+    assert (read_config(run)["total_steps"], read_config(run)["stop_at"]) == (512, 20)
+    assert len(group_by_settings(find_runs([tmp_path]))) == 1  # what stops a run does not set it apart
+    untested = train(tmp_path / "untested", algo, **SOLVED, stop_at=20, test_episodes=0)
+    assert json.loads((untested / "result.json").read_text()) == {"StoppedAt": 256}
+
+
+def test_test_episodes_must_confirm_the_return_of_an_epoch(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def tests(choose: Any, env: Any, episodes: int, seed: int) -> dict[str, float]:
+        asked.append((episodes, seed))
+        return {"AverageTestEpRet": 19.99}
+
+    monkeypatch.setattr("rlsuite.common.training.test_episodes", tests)
+    run = train(tmp_path, "ppo", **SOLVED, stop_at=20, seed=3)
+    assert asked == [(20, 3)]  # not after the last epoch, when there is nothing to stop
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
+    goes_on = "20 deterministic test episodes 19.99, less than --stop-at 20.0: training goes on\n"
+    assert f"epoch 1 returned 20.0 and {goes_on.replace('19.99', '20.0')}" in capsys.readouterr().out
+    assert "StoppedAt" not in json.loads((run / "result.json").read_text())
+
+
+def test_a_run_that_is_stopped_while_it_is_confirmed_ends_there_when_it_is_resumed(
+    tmp_path: Path, train: Any, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tmp_path / "whole", "ppo", **SOLVED, stop_at=20, checkpoint_every=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("rlsuite.common.training.test_episodes", interrupt)
+        assert main(command("ppo", **SOLVED, stop_at=20, checkpoint_every=5, data_dir=tmp_path / "cut")) == 130
+    (run,) = find_runs([tmp_path / "cut"])
+    for _ in range(2):  # a run that has ended does so once more
+        assert main(["--resume", str(run), "--test-episodes", "1"]) == 0
+        assert read_progress(run)["TotalEnvInteracts"].tolist() == [256]
+        for name in ("policy.safetensors", "result.json"):
+            assert (run / name).read_bytes() == (whole / name).read_bytes()
+    assert main(["--resume", str(run), "--stop-at", "inf"]) == 0
+    assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
+    assert "StoppedAt" not in json.loads((run / "result.json").read_text())
+
+
+def test_a_return_to_stop_at_from_python(tmp_path: Path) -> None:
+    config = vpg.Config("rlsuite/ConstantReward-v0", total_steps=512, num_envs=2, steps_per_epoch=128, rollout_len=64)
+    vpg.train(config, logger=Logger("x", tmp_path, stop_at=20))
+    (run,) = find_runs([tmp_path])
+    assert read_progress(run)["Epoch"].tolist() == [1]
+    assert json.loads((run / "result.json").read_text()) == {"StoppedAt": 128}
 
 
 def test_what_a_run_says_about_itself(tmp_path: Path) -> None:
