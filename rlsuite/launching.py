@@ -52,7 +52,7 @@ class Job:
     """settings of the algorithm"""
     launch: Launch
     preset: str = ""
-    """what the preset that it started from is called; "" for none"""
+    """what its first line says of the settings that it starts from; "" for nothing"""
     varied: Mapping[str, str] = field(default_factory=dict)
     """what sets it apart from the other runs of its grid, but for the seed: {"lam": "0.95"}"""
 
@@ -139,7 +139,7 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
     config, launch = job.config, job.launch
     quiet = launch.quiet or mpi.rank > 0
     if not quiet:
-        preset = f", preset {job.preset or 'none'}" if job.preset or "preset" in job.varied else ""
+        preset = f", {job.preset}" if job.preset else ", preset none" if "preset" in job.varied else ""
         varied = "".join(f", {key} {value}" for key, value in job.varied.items() if key not in ("env", "preset"))
         name = algorithm.__name__.rpartition(".")[2]
         print(f"{count}{name} on {config.env}, seed {config.seed}{varied}{preset}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import math
 import os
 import shlex
@@ -60,7 +61,7 @@ def begin(argv: Sequence[str]) -> int:
 
     algorithm = import_module(f"rlsuite.algos.{algo}")
     if {"-h", "--help"} & set(argv):
-        parse(_command(algorithm), ["--help"], f"python -m rlsuite.run {algo}")
+        show_help(algorithm, algo, argv)
     fields = fields_of(algorithm.Config, Launch)
     flags = parse_flags(argv[1:], {**fields, "resume": str})
     if "resume" in flags:
@@ -72,6 +73,28 @@ def begin(argv: Sequence[str]) -> int:
     if cpus != ["1"]:
         return relaunch(argv, cpus)
     return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def show_help(algorithm: ModuleType, algo: str, argv: Sequence[str]) -> None:
+    """Print the settings and exit; with an --env, the defaults shown are those that a run there starts from.
+
+    Raises:
+        UserError: there is no preset of the name given.
+    """
+    command, program = _command(algorithm), f"python -m rlsuite.run {algo}"
+    env = _given("--env", argv)
+    if not env:
+        parse(command, ["--help"], program)
+    preset, settings = preset_for(algo, env, _given("--preset", argv) or "auto")
+    command.__doc__ = f"{command.__doc__} The defaults below are those of {preset or 'Config'}."
+    parse(command, ["--help"], program, command(algorithm.Config(env, **settings), Launch()))
+
+
+def _given(name: str, argv: Sequence[str]) -> str:
+    """The value of a flag, as `--env ID` or `--env=ID`; "" without one."""
+    values = [word.partition("=")[2] for word in argv if word.startswith(f"{name}=")]
+    values += [value for word, value in itertools.pairwise(argv) if word == name and not value.startswith("-")]
+    return values[0] if values else ""
 
 
 def _algorithm_hint(word: str, names: Sequence[str]) -> str:
@@ -102,11 +125,12 @@ def _jobs(algorithm: ModuleType, algo: str, lines: Iterator[list[str]], varied: 
         # The seed is always named, and the environment too, but where the experiment has a name of its own.
         said = {"seed", *(() if chosen.launch.exp_name else ("env",))}
         apart = {name: f"{values[name]}" for name in varied if name in values and name not in said}
-        yield Job(chosen.config, chosen.launch, preset, apart)
+        missing = f"no preset for {env}: the defaults of Config" if wanted == "auto" else ""
+        yield Job(chosen.config, chosen.launch, preset or missing, apart)
 
 
 def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:
-    """The preset to start from, as (what it is called, settings); ("", {}) for none.
+    """The preset to start from, as (what it is called, settings), such as "preset ppo/CartPole-v1"; ("", {}) for none.
 
     Raises:
         UserError: there is no preset of that name.
@@ -117,7 +141,7 @@ def preset_for(algo: str, env: str, name: str) -> tuple[str, dict[str, Any]]:
     name = env if name == "auto" else name
     if name not in known:
         raise UserError(f"--preset {name} does not exist for {algo}; there are {', '.join([*sorted(known), 'none'])}")
-    return f"{algo}/{name}", known[name]
+    return f"preset {algo}/{name}", known[name]
 
 
 @dataclasses.dataclass(frozen=True)

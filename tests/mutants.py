@@ -729,6 +729,10 @@ MUTANTS = [
            '"returns": self.returns, ', "",
            "rundir/test_checkpoint.py::test_the_best_policy_of_a_resumed_run_is_that_of_the_run_that_was_not_interrupted"),
 
+    Mutant("--help for an environment shows the defaults of Config", "run.py",
+           'command(algorithm.Config(env, **settings), Launch()))', 'command(algorithm.Config(env), Launch()))',
+           "test_run.py::test_help_for_an_environment_shows_what_a_run_there_starts_from"),
+
     # ---- stopping early
     Mutant("a run stops early without test episodes that confirm it", "common/training.py",
            "if tests < goal:", "if False:",

@@ -330,6 +330,37 @@ def test_preset_of_another_environment(tmp_path: Path, capsys: pytest.CaptureFix
     assert "preset ppo/CartPole-v1\n" in capsys.readouterr().out
 
 
+def test_a_run_without_a_preset_for_its_environment_says_so(
+    tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("ppo", env="rlsuite/Chain-v0", preset=None, total_steps=128, data_dir=tmp_path)) == 0
+    first = "ppo on rlsuite/Chain-v0, seed 0, no preset for rlsuite/Chain-v0: the defaults of Config\n"
+    assert capsys.readouterr().out.startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("words", "lam", "said"),
+    [
+        (["--env", "CartPole-v1"], PRESETS["ppo"]["CartPole-v1"]["lam"], "those of preset ppo/CartPole-v1."),
+        (["--env=CartPole-v1", "--gamma"], PRESETS["ppo"]["CartPole-v1"]["lam"], "those of preset ppo/CartPole-v1."),
+        (["--env", "CartPole-v1", "--preset", "none"], CONFIGS["ppo"]("").lam, "those of Config."),
+        (["--env", "MountainCar-v0"], CONFIGS["ppo"]("").lam, "those of Config."),
+        (["--env", "CartPole-v1", "--preset", "Acrobot-v1"], PRESETS["ppo"]["Acrobot-v1"]["lam"], "ppo/Acrobot-v1."),
+        (["--env"], CONFIGS["ppo"]("").lam, ""),
+    ],
+)
+def test_help_for_an_environment_shows_what_a_run_there_starts_from(
+    words: list[str], lam: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["ppo", *words, "--help"])
+    assert stop.value.code == 0
+    text = " ".join(re.sub("[│─╭╮╰╯|]", " ", capsys.readouterr().out).split())
+    assert re.search(rf"--lam FLOAT [^(]*\(default: {lam}\)", text)
+    assert said in text
+    assert ("The defaults below are" in text) == bool(said)
+
+
 @pytest.mark.parametrize("algo", [algo for algo in PRESETS if PRESETS[algo]])
 def test_every_preset_is_one_that_the_algorithm_takes(algo: str) -> None:
     config = CONFIGS[algo]
