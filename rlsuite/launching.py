@@ -1,6 +1,8 @@
 """Starting trainings: one after the other, in one process or in several, each with test episodes at its end."""
 
+import dataclasses
 import inspect
+import json
 import math
 import os
 import re
@@ -9,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +21,13 @@ from annotated_types import Interval
 
 from rlsuite import mpi
 from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
-from rlsuite.settings import STORED, CountOrZero, Goal, check, marked
+from rlsuite.rundir.files import is_locked
+from rlsuite.rundir.runs import read_config, read_object, read_progress
+from rlsuite.settings import STORED, CountOrZero, Goal, check, flag, marked
 
 MAX_CPUS = 4096
+FINISHED, RUNNING = "finished", "being trained by another process"
+MOST_NAMED = 8  # runs that are named one by one
 
 
 @dataclass(frozen=True)
@@ -104,20 +110,94 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
         command: the command line, for config.json.
         resumed: the directory of the run to go on with.
 
+    Started again with the same command line, a grid of which runs are left skips those that are finished and goes on
+    with those that are not.
+
     Raises:
         UserError: bad input, which is found before the first run begins.
     """
     for job in jobs:  # all of them: the last of a grid may begin in hours
         _check_environment(algorithm, job.config)
+    left = list(jobs) if len(jobs) > 1 else []
+    # A grid that is whole is trained once more, one that has come to its end too soon goes on.
+    goes_on = any(state != FINISHED for _, state in _earlier(left, command))
     code = 0
-    for number, job in enumerate(jobs, start=1):
-        count = f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
-        ending = _train_one(algorithm, job, command, resumed, count)
-        # An interrupt ends the whole grid. So does an error on one of several ranks: the others are still in this run.
-        if ending not in (0, 3) or (ending and mpi.size > 1):
-            return ending
-        code = code or ending
+    try:
+        for number, job in enumerate(jobs, start=1):
+            count = f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
+            run, state = _earlier([job], command)[0] if goes_on else (resumed, "")
+            if state in (FINISHED, RUNNING):
+                if mpi.rank == 0 and not job.launch.quiet:
+                    print(f"{count}skipped, as {run} is {state}", flush=True)
+                left.remove(job)
+                continue
+            ending = _train_one(algorithm, job, command, run, count)
+            # An interrupt ends the whole grid. So does an error on one of several ranks: the others are still in it.
+            if ending not in (0, 3) or (ending and mpi.size > 1):
+                return ending
+            code = code or ending
+            if left and not ending:
+                left.remove(job)
+    finally:
+        if left and mpi.rank == 0:
+            print(f"rlsuite: {_what_is_left(jobs, left)}; go on with: {command}{_cpus()}", file=sys.stderr, flush=True)
     return code
+
+
+def _earlier(jobs: Sequence[Job], command: str) -> list[tuple[Path | None, str]]:
+    """What the same command line has made of each job of a grid before: the newest run, and its state.
+
+    Runs that are older than any file of this source do not count: a user who has changed an algorithm wants new ones.
+    Rank 0 looks, since each host may have a disk of its own, and all ranks get its answer.
+    """
+    if not jobs or mpi.rank > 0:
+        found: list[tuple[Path | None, str]] = []
+    else:
+        made = []
+        changed = max(path.stat().st_mtime for path in Path(__file__).parent.rglob("*.py"))
+        for path in Path(jobs[0].launch.data_dir).glob("*/*/config.json"):
+            with suppress(UserError):  # of a damaged run nothing is known
+                saved = read_config(path.parent)
+                same = saved.get("command") == command and saved.get("ranks") == mpi.size
+                if same and path.stat().st_mtime > changed:
+                    made.append((path.parent.name, path.parent, saved))
+        made.sort(key=lambda run: run[0])
+        found = [_newest(job, [(run, saved) for _, run, saved in made]) for job in jobs]
+    return list(mpi.gather_objects(found)[0])
+
+
+def _newest(job: Job, made: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[Path | None, str]:
+    """The last of these runs that has the settings of a job, and its state."""
+    wanted = json.loads(json.dumps({**dataclasses.asdict(job.config), "stop_at": job.launch.stop_at}))
+    wanted |= {"exp_name": job.launch.exp_name} if job.launch.exp_name else {}
+    runs = [run for run, saved in made if wanted.items() <= saved.items()]
+    if not runs:
+        return None, ""
+    if is_locked(runs[-1]):
+        return runs[-1], RUNNING
+    if _is_finished(runs[-1], job):
+        return runs[-1], FINISHED
+    return (runs[-1], "") if job.launch.checkpoint_every else (None, "")
+
+
+def _is_finished(run: Path, job: Job) -> bool:
+    """Whether a run has come to its end, with its test episodes if it is to have any."""
+    with suppress(UserError):
+        result = read_object(run / "result.json")
+        if job.launch.test_episodes or result:
+            return "TestEpisodes" in result or not job.launch.test_episodes
+        steps = read_progress(run).get("TotalEnvInteracts")
+        return steps is not None and bool(steps[-1:] >= job.config.total_steps)
+    return False
+
+
+def _what_is_left(jobs: Sequence[Job], left: Sequence[Job]) -> str:
+    """Which runs of a grid are not finished, by the settings that vary."""
+    settings = [dataclasses.asdict(job.config) for job in jobs]
+    varying = [name for name in settings[0] if any(other[name] != settings[0][name] for other in settings)]
+    names = [" ".join(f"{flag(name)} {getattr(job.config, name)}" for name in varying) for job in left]
+    shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    return f"{len(left)} of {len(jobs)} runs are left ({shown})"
 
 
 def _check_environment(algorithm: ModuleType, config: Any) -> None:
@@ -142,7 +222,8 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
         preset = f", {job.preset}" if job.preset else ", preset none" if "preset" in job.varied else ""
         varied = "".join(f", {key} {value}" for key, value in job.varied.items() if key not in ("env", "preset"))
         name = algorithm.__name__.rpartition(".")[2]
-        print(f"{count}{name} on {config.env}, seed {config.seed}{varied}{preset}")
+        again = ", goes on" if resumed and count else ""
+        print(f"{count}{name} on {config.env}, seed {config.seed}{varied}{preset}{again}")
     logger = Logger(
         launch.exp_name,
         launch.data_dir,
@@ -209,9 +290,13 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
 def how_to_go_on(run_dir: Path | None) -> str:
     """The command that goes on with a run, or where its policy is, as the end of a sentence; "" if there is nothing."""
     if run_dir and any((run_dir / "checkpoint").glob("epoch_*")):
-        cpus = f" --cpus {mpi.size}" if mpi.size > 1 else ""
-        return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(run_dir))}{cpus}"
+        return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(run_dir))}{_cpus()}"
     return last_policy(run_dir)
+
+
+def _cpus() -> str:
+    """What the command line of as many processes ends with."""
+    return f" --cpus {mpi.size}" if mpi.size > 1 else ""
 
 
 def last_policy(run_dir: Path | None) -> str:

@@ -746,6 +746,16 @@ MUTANTS = [
            "common/test_training_frame.py::test_a_run_that_is_stopped_while_it_is_confirmed_ends_there_when_it_is_"
            "resumed"),
 
+    # ---- grids that go on
+    Mutant("a grid that is whole is not trained again", "launching.py",
+           "any(state != FINISHED for _, state in _earlier(left, command))", "bool(left)",
+           "test_run.py::test_an_interrupted_grid_goes_on_where_it_was_when_it_is_started_again"),
+    Mutant("a grid goes on with what other source has made", "launching.py",
+           "same and path.stat().st_mtime > changed", "same",
+           "test_run.py::test_a_grid_leaves_alone_what_another_process_trains_and_what_other_source_or_words_have_made"),
+    Mutant("a return that rounds to 0 keeps its sign", "common/console.py",
+           "round(value, decimals) + 0.0", "value", "common/test_console.py"),
+
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",
            '"state_scale": self.state_scale, ', "", f"{RESUMED}[ppo-CartPole-v1]"),

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import os
 import re
+import shlex
 import shutil
 from datetime import datetime
 from importlib import import_module
@@ -21,11 +23,13 @@ from hypothesis import strategies as st
 import rlsuite
 import rlsuite.play
 import rlsuite.run
+from rlsuite.algos import ppo
 from rlsuite.common.console import returns as digits
 from rlsuite.errors import UserError
 from rlsuite.launching import Launch, algorithm_names
 from rlsuite.presets import PRESETS
 from rlsuite.run import main
+from rlsuite.rundir.files import lock
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
 from tests.conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
 
@@ -445,7 +449,97 @@ def test_an_interrupted_training_keeps_what_it_has(
     assert code == 130
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
     assert (run / "policy.safetensors").exists()
-    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; go on with: python -m rlsuite.run --resume {run}"
+    of_the_run, of_the_grid = capsys.readouterr().err.strip().splitlines()
+    assert of_the_run == f"rlsuite: interrupted; go on with: python -m rlsuite.run --resume {run}"
+    left = "rlsuite: 2 of 2 runs are left (--seed 0, --seed 1); go on with: "
+    assert of_the_grid == left + read_config(run)["command"]
+
+
+GRID = {"seed": (0, 1, 2), "total_steps": 384, "steps_per_epoch": 128}
+
+
+def rows(folder: Path) -> dict[int, list[float]]:
+    """The returns of each run below a folder, by its seed, of which none occurs twice."""
+    runs = find_runs([folder])
+    found = {read_config(run)["seed"]: read_progress(run)["AverageEpRet"].tolist() for run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+def test_an_interrupted_grid_goes_on_where_it_was_when_it_is_started_again(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("ppo", **GRID, data_dir=tmp_path / "whole")) == 0
+    words, make, wrapper = command("ppo", **GRID, data_dir=tmp_path / "cut"), gym.make, stop_at(600)
+    with monkeypatch.context() as patch:
+        patch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
+        assert main(words) == 130
+    first, second = find_runs([tmp_path / "cut"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    again = shlex.join(["python", "-m", "rlsuite.run", *words])
+    assert said == f"rlsuite: 2 of 3 runs are left (--seed 1, --seed 2); go on with: {again}"
+    before = (first / "progress.txt").read_bytes()
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert f"run 1 of 3: skipped, as {first} is finished\n" in out
+    assert "run 2 of 3: ppo on CartPole-v1, seed 1, goes on\n" in out
+    assert "run 3 of 3: ppo on CartPole-v1, seed 2\n" in out
+    assert err == ""
+    assert (first / "progress.txt").read_bytes() == before
+    assert [len(read_config(run).get("resumed", [])) for run in (first, second)] == [0, 1]
+    assert str(rows(tmp_path / "cut")) == str(rows(tmp_path / "whole"))
+    assert main(words) == 0  # a whole grid is trained once more
+    assert len(find_runs([tmp_path / "cut"])) == 6
+
+
+def test_a_failed_run_of_a_grid_is_named_and_the_others_are_not_repeated(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode(self: Any, action: Any) -> Any:
+        raise RuntimeError("no power")
+
+    words, train = command("ppo", **GRID, data_dir=tmp_path, quiet=True), ppo.train
+    with monkeypatch.context() as patch:
+
+        def fail(config: Any, **options: Any) -> Any:
+            if config.seed == 1:
+                patch.setattr("gymnasium.envs.classic_control.CartPoleEnv.step", explode)
+            try:
+                return train(config, **options)
+            finally:
+                patch.undo()
+                patch.setattr(ppo, "train", fail)
+
+        patch.setattr(ppo, "train", fail)
+        monkeypatch.setattr("rlsuite.launching._check_environment", lambda *_: None)
+        assert main(words) == 3
+    assert "rlsuite: 1 of 3 runs are left (--seed 1); go on with: " in capsys.readouterr().err.splitlines()[-1]
+    assert main(words) == 0
+    assert sorted(rows(tmp_path)) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_grid_leaves_alone_what_another_process_trains_and_what_other_source_or_words_have_made(
+    tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command("ppo", **GRID, data_dir=tmp_path)
+    assert main(words) == 0
+    runs = find_runs([tmp_path])
+    capsys.readouterr()
+    (runs[0] / "result.json").unlink()  # as if it had been stopped before its test episodes
+    descriptor = lock(runs[0])
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"run 1 of 3: skipped, as {runs[0]} is being trained by another process\n" in out
+    assert out.count("skipped") == 3
+    os.close(descriptor)
+    assert main([*words, "--note", "another command line"]) == 0
+    assert len(find_runs([tmp_path])) == 6
+    for run in runs:
+        os.utime(run / "config.json", (0, 0))  # made before the source was changed
+    assert main(words) == 0
+    assert len(find_runs([tmp_path])) == 9
 
 
 def test_an_interrupted_training_without_checkpoints_says_where_its_policy_is(
