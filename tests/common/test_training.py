@@ -68,6 +68,8 @@ def test_planning_from_a_later_point_of_the_budget_is_the_rest_of_the_plan(steps
 class Said:
     """Stands in for a logger."""
 
+    stop_at = inf
+
     def __init__(self):
         self.text = []
 
