@@ -79,6 +79,7 @@ TYPES: dict[str, tuple[list[Any], list[Any], str]] = {
     "Fraction": ([1e-300, 1 - 1e-9], [0.0, 1.0, -1e-9, math.nan], "above 0 and below 1"),
     "Positive": ([1e-300, 1e300], [0.0, -1e-9, INF, math.nan, HUGE], "above 0"),
     "PositiveOrInf": ([1e-300, INF], [0.0, -1e-9, -INF, math.nan, HUGE, -HUGE], "above 0 (inf switches it off)"),
+    "Goal": ([-1e300, 0.0, INF], [-INF, math.nan, HUGE], "a finite number (inf is never reached)"),
     "LearningRate": ([0.0, 1e300], [-1e-9, INF, math.nan], "0 or more"),
     "Coefficient": ([0.0, 1e300], [-1e-9, INF, math.nan], "0 or more"),
     "Widths": (
