@@ -809,6 +809,15 @@ MUTANTS = [
     Mutant("--where keeps runs of which only the first condition holds", "runs.py",
            "summary, name), wanted)]\n    return", "summary, name), wanted)]\n        break\n    return",
            "test_runs.py::test_where"),
+
+    # ---- pictures
+    Mutant("an interval of two seeds", "figures/intervals.py",
+           "MIN_SEEDS = 3", "MIN_SEEDS = 2", "figures/test_intervals.py figures/test_dashboard.py"),
+    Mutant("the interval of one seed instead of the mean", "figures/intervals.py",
+           "(count - 1) / count)", "(count - 1))", "figures/test_intervals.py::test_coverage_of_the_t_interval"),
+    Mutant("Student's t with a degree of freedom too many", "figures/intervals.py",
+           "t_quantile(int(k) - 1, level)", "t_quantile(int(k), level)",
+           "figures/test_intervals.py::test_coverage_of_the_t_interval"),
 ]
 # fmt: on
 

@@ -1,6 +1,7 @@
 """The dashboard: one panel per column of progress.txt, and in it one curve per group of runs.
 
-The runs of a group differ only in their seed. Their curve is the mean over the seeds, with a 95% bootstrap band.
+The runs of a group differ only in their seed. Their curve is the mean over the seeds, with the 95% t-interval of that
+mean as a band. Fewer than 3 seeds have no interval, and are drawn one by one.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlsuite.errors import UserError
-from rlsuite.figures.intervals import X_COLUMN, Array, Curve, aggregate, measured
+from rlsuite.figures.intervals import FEW_SEEDS, MIN_SEEDS, X_COLUMN, Array, Curve, aggregate, measured
 from rlsuite.figures.style import (
     COLORS,
     GREY,
@@ -65,9 +66,7 @@ def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str
     letters = int(11 * width) - 12  # that fit into a label
     labels = [f"{one_line(group.label, letters)} ({_count(group.runs)})" for group in begun]
     if len(configs) > 1:
-        seeds = len(configs) > len(begun)
-        subtitle = "mean over seeds · band: its 95% bootstrap confidence interval · faint: each seed"
-        subtitle = subtitle if seeds else "one run per line"
+        subtitle = _explain_bands([len(group.runs) for group in begun])
     else:
         labels = []
         subtitle = f"seed {one_line(configs[0].get('seed', '?'), 20)}"
@@ -82,6 +81,20 @@ def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str
     for ax in axes[max(0, len(columns) - n_cols) : len(columns)]:
         ax.set_xlabel("environment steps")
         ax.tick_params(labelbottom=True)
+
+
+def _explain_bands(counts: Sequence[int]) -> str:
+    """Say what lines and bands are, where the groups have as many runs as `counts` says."""
+    if max(counts) == 1:
+        return "one run per line"
+    with_band = [n for n in counts if n >= MIN_SEEDS]
+    band = "mean over seeds · band: 95% t-interval of the mean · faint: each seed"
+    parts = [band if with_band else "each seed a line"]
+    if len(with_band) < len(counts):
+        parts.append(f"fewer than {MIN_SEEDS} seeds: no interval")
+    if with_band and min(with_band) < FEW_SEEDS:
+        parts.append(f"fewer than {FEW_SEEDS} seeds are few")
+    return " · ".join(parts)
 
 
 def _begun(groups: Sequence[Group]) -> tuple[list[Group], list[list[Columns]]]:
@@ -129,6 +142,10 @@ def _draw_range(ax: "Axes", log: Columns) -> None:
 
 def _draw_curve(ax: "Axes", curve: Curve, k: int) -> None:
     color, line = COLORS[k % len(COLORS)], LINES[k % len(LINES)]
+    if 1 < len(curve.runs) < MIN_SEEDS:
+        for x, y in curve.runs:
+            _draw_line(ax, x, y, markersize=4, color=color, linestyle=line, linewidth=1.2)
+        return
     if len(curve.runs) > 1:
         for x, y in curve.runs:
             _draw_line(ax, x, y, markersize=2, color=color, alpha=0.35, linewidth=0.6)

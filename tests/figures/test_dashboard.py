@@ -14,6 +14,7 @@ from rlsuite.rundir.runs import group_by_settings
 
 nan = np.nan
 MakeRun = Callable[..., Path]
+BAND = "mean over seeds · band: 95% t-interval of the mean · faint: each seed"
 
 
 def draw(*runs: Path, columns: tuple[str, ...] = tuple(PANELS)) -> Figure:
@@ -50,6 +51,34 @@ def test_seeds_are_one_curve_and_groups_differ_in_colour_and_line(tmp_path: Path
     assert len({line.get_color() for line in means}) == len({line.get_linestyle() for line in means}) == 2
     assert len(fig.axes[0].lines) == 2 + 6
     assert len(fig.axes[0].collections) == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ([1, 1], "one run per line"),
+        ([2], "each seed a line · fewer than 3 seeds: no interval"),
+        ([3], f"{BAND} · fewer than 5 seeds are few"),
+        ([5], BAND),
+        ([5, 1], f"{BAND} · fewer than 3 seeds: no interval"),
+        ([2, 4], f"{BAND} · fewer than 3 seeds: no interval · fewer than 5 seeds are few"),
+    ],
+)
+def test_the_subtitle_says_what_the_band_is(counts: list[int], words: str, tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"{lr}_{s}", pi_lr=lr, seed=s) for lr, n in enumerate(counts) for s in range(n)]
+    assert draw(*runs, columns=("KL",)).texts[1].get_text() == words
+
+
+def test_below_three_seeds_each_is_a_line_and_there_is_no_band(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{s}", {"Entropy": [s, s, s]}, seed=s) for s in (1, 2, 6)]
+    two, three = (draw(*runs[:n], columns=("Entropy",)).axes[0] for n in (2, 3))
+    assert [np.asarray(line.get_ydata()).tolist() for line in two.lines] == [[1, 1, 1], [2, 2, 2]]
+    assert {line.get_linewidth() for line in two.lines} == {1.2}
+    assert not two.collections
+    assert np.asarray(three.lines[-1].get_ydata()).tolist() == [3, 3, 3]
+    (band,) = three.collections
+    heights, width = np.asarray(band.get_paths()[0].vertices)[:, 1], 4.302652729911275 * (7 / 3) ** 0.5
+    assert (heights.min(), heights.max()) == pytest.approx((3 - width, 3 + width))
 
 
 def test_the_same_seed_twice_is_not_called_two_seeds(tmp_path: Path, make_run: MakeRun) -> None:
@@ -160,16 +189,16 @@ def test_no_critic_is_not_nothing_to_explain(tmp_path: Path, make_run: MakeRun, 
 
 
 def test_seeds_are_paler_than_all_of_them_together(tmp_path: Path, make_run: MakeRun) -> None:
-    values = [[0.5, nan, nan], [0.6, 0.7, nan]]
+    values = [[0.5, nan, nan], [0.6, 0.7, nan], [0.1, 0.9, nan]]
     runs = [make_run(tmp_path / f"r{seed}", {"ExplainedVariance": v}, seed=seed) for seed, v in enumerate(values)]
     ax, said, marks = panel(*runs)
     assert said == ["nothing left to explain"]
-    assert marks == [[(100, 0, 300, 1)], [(200, 0, 300, 1)]]
+    assert marks == [[(100, 0, 300, 1)], [(200, 0, 300, 1)], [(200, 0, 300, 1)]]
     mean = next(line for line in ax.lines if line.get_linewidth() == 1.8)
-    np.testing.assert_allclose(mean.get_ydata(), [0.55, 0.7, nan])  # of the seeds that have something to explain
-    first, second = (shade.get_alpha() for shade in shades(ax))
+    np.testing.assert_allclose(mean.get_ydata(), [0.4, 0.8, nan])  # of the seeds that have something to explain
+    seeds = [1 - shade.get_alpha() for shade in shades(ax)]
     (alone,) = (shade.get_alpha() for shade in shades(panel(runs[0])[0]))
-    assert 1 - (1 - first) * (1 - second) == pytest.approx(alone)
+    assert 1 - np.prod(seeds) == pytest.approx(alone)
 
 
 def test_the_text_stands_where_most_seeds_have_nothing_to_explain(tmp_path: Path, make_run: MakeRun) -> None:
