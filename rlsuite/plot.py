@@ -1,6 +1,6 @@
 """The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map]`.
 
-Without `--value` and `--value-map` it draws a dashboard of the six columns to look at first.
+Without `--value` and `--value-map` it draws a dashboard of the six columns that say most about these runs.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlsuite.errors import ArgumentParser, UserError
-from rlsuite.figures.dashboard import PANELS, draw_dashboard
+from rlsuite.figures.dashboard import draw_dashboard
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
 from rlsuite.rundir.runs import find_runs, group_by_settings
@@ -90,7 +90,7 @@ def _draw(args: argparse.Namespace) -> None:
         if args.value_map:
             draw_value_map(fig, runs[0], _snapshots(runs[0]))
         else:
-            draw_dashboard(fig, groups, args.value or tuple(PANELS))
+            draw_dashboard(fig, groups, args.value or ())
         save_figure(fig, args.out)
         print(args.out)
         if args.show:

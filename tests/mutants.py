@@ -818,6 +818,15 @@ MUTANTS = [
     Mutant("Student's t with a degree of freedom too many", "figures/intervals.py",
            "t_quantile(int(k) - 1, level)", "t_quantile(int(k), level)",
            "figures/test_intervals.py::test_coverage_of_the_t_interval"),
+    Mutant("a panel for a column without values", "figures/panels.py",
+           "return column in log and bool((np.abs(log[column]) < HUGE).any())", "return column in log",
+           "figures/test_panels.py::test_columns_without_values_give_way"),
+    Mutant("groups compared by a return that some of them lack", "figures/panels.py",
+           "tested = all(any(", "tested = any(any(",
+           "figures/test_panels.py::test_groups_are_compared_by_what_all_of_them_have"),
+    Mutant("a KL of 0 that vanishes from a logarithmic axis", "figures/dashboard.py",
+           "x[y <= 0] for", "x[y < 0] for",
+           "figures/test_dashboard.py::test_a_kl_of_zero_is_marked_below_a_logarithmic_axis"),
 ]
 # fmt: on
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rlsuite import plot
 from rlsuite.errors import UserError
-from rlsuite.figures.dashboard import PANELS
+from rlsuite.figures.panels import TITLES
 
 nan = np.nan
 
@@ -134,7 +134,7 @@ def test_bad_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_strange_values_are_drawn(tmp_path: Path) -> None:
     huge = [1e308, -1e308, 1e99]
-    columns = {name: huge for name in [*PANELS, "MinEpRet", "MaxEpRet", "TotalEnvInteracts"]}
+    columns = {name: huge for name in [*TITLES, "Undescribed"]}
     strange: dict[str, Any] = {"exp_name": "_\ud800$x_{\n\u4e2d$", "env": {"a": 1}, "seed": [1], "note": ["$\\frac{$"]}
     run = make_run(tmp_path / "r", columns, **strange)
     other = make_run(tmp_path / "s", {name: [np.inf, nan, 1e-320] for name in columns}, exp_name="_", pi_lr=1e999)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlsuite.errors import UserError
-from rlsuite.figures.intervals import FEW_SEEDS, MIN_SEEDS, X_COLUMN, Array, Curve, aggregate, measured
+from rlsuite.figures.intervals import FEW_SEEDS, MIN_SEEDS, X_COLUMN, Array, Curve, aggregate
+from rlsuite.figures.panels import BESIDE, RETURNS, TITLES, choose_columns
 from rlsuite.figures.style import (
     COLORS,
     GREY,
@@ -31,24 +32,17 @@ if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = {
-    "AverageEpRet": "return",
-    "Entropy": "entropy (nats)",
-    "KL": "KL divergence (nats)",
-    "ExplainedVariance": "explained variance",
-    "EpLen": "episode length (steps)",
-    "ValueBias": "value bias",
-}
-"""The columns to look at first, and what their panels are called."""
+
+BELOW = 1.2  # a logarithmic axis begins at the smallest value, divided by this
 
 
-def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = tuple(PANELS)) -> None:
+def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = ()) -> None:
     """Draw one panel per column and in it one curve per group.
 
     Args:
         fig:     an empty figure.
         groups:  as `group_by_settings` returns them. Runs that have no epoch yet are left out.
-        columns: of progress.txt.
+        columns: of progress.txt; none: those that say most about these runs, see `choose_columns`.
 
     Raises:
         UserError: no run has an epoch yet, a file is damaged, or no run has a column of that name.
@@ -56,9 +50,10 @@ def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str
     begun, logs = _begun(groups)
     known = sorted(set().union(*(log for group_logs in logs for log in group_logs)))
     for column in columns:
-        if column not in known and column not in PANELS:
+        if column not in known:
             raise UserError(f"there is no column {column[:40]!r}; {_suggest(column, known)}")
 
+    columns = columns or choose_columns(logs)
     n_cols = min(3, len(columns))
     n_rows = -(-len(columns) // n_cols)
     configs = [named_config(run) for group in begun for run in group.runs]
@@ -67,11 +62,13 @@ def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str
     labels = [f"{one_line(group.label, letters)} ({_count(group.runs)})" for group in begun]
     if len(configs) > 1:
         subtitle = _explain_bands([len(group.runs) for group in begun])
+        shaded = "palest"
     else:
         labels = []
         subtitle = f"seed {one_line(configs[0].get('seed', '?'), 20)}"
-        if "AverageEpRet" in columns and {"MinEpRet", "MaxEpRet"} <= set(known):
-            subtitle += " · band around the return: from each epoch's worst episode to its best"
+        shaded = "band around the return"
+    if any(column in RETURNS and set(RETURNS[column]) <= set(known) for column in columns):
+        subtitle += f" · {shaded}: from each epoch's worst episode to its best"
     draw_frame(fig, (width, 2.5 * n_rows), title_of(configs), subtitle, labels, caption_of(configs))
     axes = fig.subplots(n_rows, n_cols, sharex=True, squeeze=False).ravel()
     for ax, column in zip(axes, columns, strict=False):
@@ -113,17 +110,27 @@ def _begun(groups: Sequence[Group]) -> tuple[list[Group], list[list[Columns]]]:
 
 def _draw_panel(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], *, logged: bool) -> None:
     """Draw one column; logs[k] are the runs of the k-th group."""
-    for k, runs in enumerate(logs):
-        _draw_curve(ax, _visible(aggregate(runs, column, gaps=column == "ExplainedVariance"), column), k)
-    if column == "AverageEpRet" and sum(map(len, logs)) == 1:
-        _draw_range(ax, logs[0][0])
-    ax.set_title(PANELS.get(column, one_line(column, 40)))
+    alone = sum(map(len, logs)) == 1
+    curves = _visible([aggregate(runs, column, gaps=column == "ExplainedVariance") for runs in logs], column)
+    ax.set_title(TITLES.get(column, one_line(column, 40)))
+    for k, (runs, curve) in enumerate(zip(logs, curves, strict=True)):
+        if column in RETURNS:
+            _draw_range(ax, column, runs, COLORS[k % len(COLORS)], alpha=0.18 if alone else 0.07)
+        _draw_curve(ax, curve, k)
+        other, title = BESIDE.get(column, ("", ""))
+        beside = aggregate(runs, other)
+        if beside.x.size:
+            _draw_line(ax, beside.x, beside.mean, markersize=3, color=COLORS[k % len(COLORS)], linewidth=1)
+            ax.set_title(title)
     ax.xaxis.set_major_formatter(tick_label)
     ax.locator_params(axis="x", nbins=5)
-    y = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), dtype=float) for line in ax.lines)])
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
+    drawn += [curve.lo for curve in curves if column == "ExplainedVariance"]
+    y = np.concatenate([np.empty(0), *drawn])
     y = y[np.isfinite(y)]
     if y.size:
         _set_scale(ax, column, y)
+        _mark_zeros(ax, column, logs)
     else:
         ax.tick_params(left=False, labelleft=False)
         ax.grid(visible=False)
@@ -133,11 +140,14 @@ def _draw_panel(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], *, l
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
-def _draw_range(ax: "Axes", log: Columns) -> None:
-    """Shade from the worst to the best episode of each epoch."""
-    (x, worst), (_, best) = measured(log, "MinEpRet"), measured(log, "MaxEpRet")
-    if worst.size == best.size:
-        ax.fill_between(x, worst, best, color=COLORS[0], alpha=0.18, linewidth=0)
+def _draw_range(ax: "Axes", column: str, runs: Sequence[Columns], color: str, alpha: float) -> None:
+    """Shade from the worst to the best episode of each epoch, over all runs."""
+    curves = [aggregate(runs, bound).runs for bound in RETURNS[column]]
+    if not all(curves):
+        return
+    x = np.unique(np.concatenate([steps for side in curves for steps, _ in side]))
+    (worst, best) = (np.array([np.interp(x, *run, left=np.nan, right=np.nan) for run in side]) for side in curves)
+    ax.fill_between(x, np.fmin.reduce(worst), np.fmax.reduce(best), color=color, alpha=alpha, linewidth=0)
 
 
 def _draw_curve(ax: "Axes", curve: Curve, k: int) -> None:
@@ -160,22 +170,29 @@ def _draw_line(ax: "Axes", x: Array, y: Array, **look: Any) -> None:
     ax.plot(x, y, marker="o" if lone.any() else "", markevery=np.flatnonzero(lone).tolist(), **look)
 
 
-def _visible(curve: Curve, column: str) -> Curve:
-    """Fit a curve to the panel's axis: explained variance from -1 up, KL positive for its log scale."""
+def _visible(curves: list[Curve], column: str) -> list[Curve]:
+    """Fit curves to the panel's axis: explained variance from -1 up, KL positive for its log scale."""
     if column == "ExplainedVariance":
 
-        def clip(y: Array) -> Array:
+        def cut(y: Array) -> Array:
             return np.maximum(y, -1)
 
-    elif column == "KL" and (curve.mean > 0).any():
+        def band(y: Array) -> Array:
+            return np.maximum(y, -1)
 
-        def clip(y: Array) -> Array:
+    elif column == "KL" and any((curve.mean > 0).any() for curve in curves):
+        drawn = np.concatenate([y for curve in curves for y in (curve.mean, *(y for _, y in curve.runs))])
+        bottom = float(drawn[drawn > 0].min()) / BELOW
+
+        def cut(y: Array) -> Array:
             return np.where(y > 0, y, np.nan)
 
+        def band(y: Array) -> Array:
+            return np.maximum(y, bottom)  # what reaches 0 reaches the edge of the panel
+
     else:
-        return curve
-    mean, lo, hi = clip(curve.mean), clip(curve.lo), clip(curve.hi)
-    return Curve(curve.x, mean, lo, hi, [(x, clip(y)) for x, y in curve.runs])
+        return curves
+    return [Curve(c.x, cut(c.mean), band(c.lo), band(c.hi), [(x, cut(y)) for x, y in c.runs]) for c in curves]
 
 
 def _set_scale(ax: "Axes", column: str, y: Array) -> None:
@@ -187,6 +204,7 @@ def _set_scale(ax: "Axes", column: str, y: Array) -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if y.max() < 30 * y[y > 0].min() else (1,)))
         ax.yaxis.set_major_formatter(tick_label)
         ax.yaxis.set_minor_formatter("")
+        ax.set_ylim(bottom=y[y > 0].min() / BELOW)
     elif column == "ExplainedVariance":
         for reference in (0, 1):
             ax.axhline(reference, color=GREY, linewidth=0.9, zorder=1.5)
@@ -198,6 +216,22 @@ def _set_scale(ax: "Axes", column: str, y: Array) -> None:
             ax.yaxis.set_major_formatter(tick_label)
         if column == "ValueBias":
             ax.axhline(0, color=GREY, linewidth=0.9, zorder=1.5)
+
+
+def _mark_zeros(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]]) -> None:
+    """Mark at the foot of a logarithmic panel where a run's value is 0, and say so: such an axis has no 0."""
+    if ax.get_yscale() != "log":
+        return
+    row = 0
+    for k, runs in enumerate(logs):
+        at = np.unique(np.concatenate([np.empty(0), *(x[y <= 0] for x, y in aggregate(runs, column).runs)]))
+        if at.size:
+            heights = np.full(at.size, min(0.05 * row, 1))
+            look: dict[str, Any] = {"color": COLORS[k % len(COLORS)], "markersize": 4, "clip_on": False}
+            ax.plot(at, heights, "v", transform=ax.get_xaxis_transform(), zorder=3, **look)
+            row += 1
+    if row:
+        ax.set_title(f"{ax.get_title(loc='left')}, ▼ = 0")
 
 
 def _count(runs: Sequence[Path]) -> str:

@@ -52,7 +52,7 @@ def draw_frame(
         fig:      an empty figure; it grows to hold everything.
         size:     width and height of the panels' area, inches.
         title:    one line.
-        subtitle: one line, below the title.
+        subtitle: below the title, in as many lines as it takes.
         labels:   of the legend, the k-th for `COLORS[k]` and `LINES[k]`; empty for no legend.
         caption:  any number of lines, below the panels.
     """
@@ -60,24 +60,25 @@ def draw_frame(
 
     width, height = size
     n_cols = max(1, min(len(labels), int(width / (0.7 + 0.08 * max(map(len, labels), default=0)))))
-    head = 0.65 + 0.22 * -(-len(labels) // n_cols)
+    explained = textwrap.wrap(subtitle, int(132 * width / 9))
+    more = 0.17 * (len(explained) - 1)  # inches below the subtitle's first line
+    head = 0.65 + more + 0.22 * -(-len(labels) // n_cols)
     lines = [part for line in caption.split("\n") if line for part in textwrap.wrap(line, int(width * 14))]
     foot = 0.1 + 0.17 * len(lines)
     total = head + height + foot
     fig.set_size_inches(width, total)
     area = (0, foot / total, 1, height / total)
     fig.set_layout_engine("constrained", rect=area, h_pad=0.08, w_pad=0.1)
-    # A long line gets smaller letters (points), so that it fits.
-    large, small = min(14, 115 * width / max(1, len(title))), min(9, 132 * width / len(subtitle))
+    large = min(14, 115 * width / max(1, len(title)))  # points; a long title gets smaller letters, so that it fits
     fig.text(0.1 / width, 1 - 0.1 / total, title, size=large, weight="bold", va="top")
-    fig.text(0.1 / width, 1 - 0.39 / total, subtitle, size=small, color=GREY, va="top")
+    fig.text(0.1 / width, 1 - 0.39 / total, "\n".join(explained), size=9, color=GREY, va="top")
     fig.text(0.1 / width, 0.07 / total, "\n".join(lines), size=8.5, color=GREY, va="bottom")
     handles = [
         Line2D([], [], color=COLORS[k % len(COLORS)], linestyle=LINES[k % len(LINES)], linewidth=1.8)
         for k in range(len(labels))
     ]
     if handles:
-        corner = (0.1 / width, 1 - 0.58 / total)
+        corner = (0.1 / width, 1 - (0.58 + more) / total)
         fig.legend(handles, labels, loc="upper left", bbox_to_anchor=corner, ncols=n_cols, handlelength=3)
 
 

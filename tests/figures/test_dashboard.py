@@ -8,16 +8,19 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from rlsuite.figures.dashboard import PANELS, draw_dashboard
+from rlsuite.errors import UserError
+from rlsuite.figures.dashboard import draw_dashboard
+from rlsuite.figures.panels import TITLES
 from rlsuite.figures.style import COLORS, STYLE, save_figure
 from rlsuite.rundir.runs import group_by_settings
 
 nan = np.nan
+SIX = ("AverageEpRet", "Entropy", "KL", "ExplainedVariance", "EpLen", "ValueBias")
 MakeRun = Callable[..., Path]
 BAND = "mean over seeds · band: 95% t-interval of the mean · faint: each seed"
 
 
-def draw(*runs: Path, columns: tuple[str, ...] = tuple(PANELS)) -> Figure:
+def draw(*runs: Path, columns: tuple[str, ...] = SIX) -> Figure:
     fig = Figure()
     with matplotlib.style.context(["default", STYLE]):
         draw_dashboard(fig, group_by_settings(runs), columns)
@@ -31,7 +34,7 @@ def texts(fig: Figure) -> str:
 
 def test_one_run_shows_the_range_of_its_episodes(tmp_path: Path, make_run: MakeRun) -> None:
     fig = draw(make_run(tmp_path / "r", note="why $x_{?"))
-    assert [ax.get_title(loc="left") for ax in fig.axes] == list(PANELS.values())
+    assert [ax.get_title(loc="left") for ax in fig.axes] == [TITLES[column] for column in SIX]
     assert fig.axes[0].get_title(loc="left") == "return"
     line, band = fig.axes[0].lines[0], fig.axes[0].collections[0].get_paths()[0].vertices
     np.testing.assert_array_equal(line.get_xydata(), [[100, 10], [200, 20], [300, 30]])
@@ -66,7 +69,7 @@ def test_seeds_are_one_curve_and_groups_differ_in_colour_and_line(tmp_path: Path
 )
 def test_the_subtitle_says_what_the_band_is(counts: list[int], words: str, tmp_path: Path, make_run: MakeRun) -> None:
     runs = [make_run(tmp_path / f"{lr}_{s}", pi_lr=lr, seed=s) for lr, n in enumerate(counts) for s in range(n)]
-    assert draw(*runs, columns=("KL",)).texts[1].get_text() == words
+    assert draw(*runs, columns=("KL",)).texts[1].get_text().replace("\n", " ") == words
 
 
 def test_below_three_seeds_each_is_a_line_and_there_is_no_band(tmp_path: Path, make_run: MakeRun) -> None:
@@ -86,9 +89,14 @@ def test_the_same_seed_twice_is_not_called_two_seeds(tmp_path: Path, make_run: M
 
 
 def test_panels_without_values_say_so(tmp_path: Path, make_run: MakeRun) -> None:
-    fig = draw(make_run(tmp_path / "r", {"Entropy": None, "KL": [nan] * 3}))
-    shown = [ax.texts[0].get_text() if ax.texts else "" for ax in fig.axes]
-    assert shown == ["", "not logged", "no values", "", "", ""]
+    run = make_run(tmp_path / "r", {"Entropy": None, "KL": [nan] * 3})
+    fig = draw(run, columns=("AverageEpRet", "KL"))
+    assert [ax.texts[0].get_text() if ax.texts else "" for ax in fig.axes] == ["", "no values"]
+    with pytest.raises(UserError, match="there is no column 'Entropy'"):
+        draw(run, columns=("Entropy",))
+    columns = dict.fromkeys(["AverageEpRet", *SIX])
+    fig = draw(make_run(tmp_path / "nothing", columns), columns=())
+    assert [ax.texts[0].get_text() for ax in fig.axes] == ["not logged"]
 
 
 def test_kl_is_logarithmic_where_it_is_positive(tmp_path: Path, make_run: MakeRun) -> None:
@@ -96,6 +104,51 @@ def test_kl_is_logarithmic_where_it_is_positive(tmp_path: Path, make_run: MakeRu
     assert ax.get_yscale() == "log"
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [nan, nan, 0.1])
     assert draw(make_run(tmp_path / "b", {"KL": [0, 0, 0]})).axes[2].get_yscale() == "linear"
+
+
+def test_a_kl_of_zero_is_marked_below_a_logarithmic_axis(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{k}", {"KL": v}, pi_lr=k) for k, v in enumerate([[0, 0, 0.1], [0.2] * 3, [0] * 3])]
+    (ax,) = draw(*runs, columns=("KL",)).axes
+    assert ax.get_title(loc="left") == "KL divergence (nats), ▼ = 0"
+    first, third = (line for line in ax.lines if line.get_marker() == "v")
+    assert [list(line.get_xdata()) for line in (first, third)] == [[100, 200], [100, 200, 300]]
+    assert [line.get_color() for line in (first, third)] == [COLORS[0], COLORS[2]]
+    assert first.get_ydata()[0] == 0 < third.get_ydata()[0]  # one does not cover the other
+    (plain,) = draw(runs[1], columns=("KL",)).axes
+    assert plain.get_title(loc="left") == "KL divergence (nats)"
+
+
+def test_a_band_that_reaches_zero_is_drawn_to_the_edge_of_a_logarithmic_axis(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{s}", {"KL": [0.1, v, 0.1]}, seed=s) for s, v in enumerate([0.01, 0.1, 0.9])]
+    (ax,) = draw(*runs, columns=("KL",)).axes
+    (band,) = ax.collections
+    (path,) = band.get_paths()
+    x, y = np.asarray(path.vertices).T
+    assert {100, 200, 300} <= set(x)
+    assert y.min() == pytest.approx(ax.get_ylim()[0])
+    assert 0.005 < y.min() < 0.01
+    assert ax.get_ylim()[1] < 10
+
+
+def test_several_seeds_keep_their_worst_and_best_episode_visible(tmp_path: Path, make_run: MakeRun) -> None:
+    columns = [{"MinEpRet": [s, -s, s], "MaxEpRet": [10 * s, 20 * s, 5 * s]} for s in (1, 2, 3)]
+    runs = [make_run(tmp_path / f"r{s}", c, seed=s) for s, c in enumerate(columns)]
+    fig = draw(*runs, columns=("AverageEpRet",))
+    envelope, band = fig.axes[0].collections
+    assert {(100, 1), (200, -3), (300, 1), (100, 30), (200, 60)} <= set(map(tuple, envelope.get_paths()[0].vertices))
+    assert envelope.get_alpha() < band.get_alpha()
+    assert "palest: from each epoch's worst episode to its best" in texts(fig).replace("\n", " ")
+    assert "palest" not in texts(draw(*runs, columns=("KL",)))
+
+
+def test_q_is_drawn_against_the_observed_return(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run(tmp_path / "r", {"QVals": [1, 2, 3], "ReturnMean": [4, 5, 6]})
+    (ax,) = draw(run, columns=("QVals",)).axes
+    assert ax.get_title(loc="left") == "Q (thick), observed return (thin)"
+    by_width = {line.get_linewidth(): list(line.get_ydata()) for line in ax.lines}
+    assert by_width == {1.8: [1, 2, 3], 1: [4, 5, 6]}
+    (ax,) = draw(make_run(tmp_path / "s", {"QVals": [1, 2, 3]}), columns=("QVals",)).axes
+    assert ax.get_title(loc="left") == "predicted Q"
 
 
 def test_explained_variance_is_cut_at_minus_one_and_says_so(tmp_path: Path, make_run: MakeRun) -> None:
@@ -138,7 +191,9 @@ def test_spinning_up_directory(tmp_path: Path) -> None:
         "0\t20.1\t3.2\t40.0\t9.0\t20.1\t0.1\t4000\t0.68\t0.001\t2.5\n"
         "1\t30.1\t3.2\t50.0\t9.0\t30.1\t0.1\t8000\t0.66\t0.002\t5.0\n"
     )
-    assert [bool(ax.texts) for ax in draw(run).axes] == [False, False, False, True, False, True]
+    axes = draw(run, columns=()).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["return", "entropy (nats)", "KL divergence (nats)"]
+    assert not any(ax.texts for ax in axes)
 
 
 # Where nothing is left to explain
@@ -244,5 +299,5 @@ def test_many_marks_are_drawn_to_a_file(tmp_path: Path, make_run: MakeRun) -> No
     steps = np.arange(1.0, 2001)
     table = dict.fromkeys(["Epoch", "AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL"])
     table |= {"TotalEnvInteracts": steps, "ExplainedVariance": np.where(steps % 2, 0.5, nan), "ValueBias": steps}
-    save_figure(draw(make_run(tmp_path / "r", table)), tmp_path / "figure.png")
+    save_figure(draw(make_run(tmp_path / "r", table), columns=()), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
