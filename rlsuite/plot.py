@@ -1,4 +1,4 @@
-"""The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map]`.
+"""The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map] [--table]`.
 
 Without `--value` and `--value-map` it draws a dashboard of the six columns that say most about these runs.
 """
@@ -11,9 +11,12 @@ from pathlib import Path
 
 from rlsuite.errors import ArgumentParser, UserError
 from rlsuite.figures.dashboard import draw_dashboard
+from rlsuite.figures.intervals import X_COLUMN
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
+from rlsuite.figures.table import csv_of, lines_of, tabulate
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
-from rlsuite.rundir.runs import find_runs, group_by_settings
+from rlsuite.rundir.files import write_atomically
+from rlsuite.rundir.runs import Group, find_runs, group_by_settings
 from rlsuite.rundir.summaries import newest_run, without_repetitions
 
 
@@ -26,10 +29,26 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
     parser.add_argument("--value-map", action="store_true", help="value, action and states of the newest run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf [in the first DIR]")
+    parser.add_argument("--x", metavar="COLUMN", help="draw against it, such as Time [TotalEnvInteracts]")
+    parser.add_argument("--smooth", type=int, metavar="N", help="draw the mean of the last N epochs [1]")
+    parser.add_argument("--table", action="store_true", help="print final, best and average return of each group")
+    help_out = ".png, .svg or .pdf [in the first DIR]; with --table .csv"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=help_out)
     parser.add_argument("--import-env", default="", metavar="MODULE", help="your module that registers the environment")
     parser.add_argument("--show", action="store_true", help="open a window too")
     args = parser.parse_args(argv)
+    if args.smooth is not None and args.smooth < 1:
+        raise UserError(f"--smooth takes a whole number of epochs from 1 up, not {args.smooth}")
+    drawing = {"--value": args.value, "--value-map": args.value_map, "--x": args.x, "--smooth": args.smooth}
+    asked = [flag for flag, given in (drawing | {"--show": args.show}).items() if given]
+    if args.table:
+        if asked:
+            raise UserError(f"--table draws nothing, and {asked[0]} is about drawing; leave one of them out")
+        if args.out and args.out.suffix.lower() != ".csv":
+            raise UserError(f"can't write {args.out}: the file name of a table must end in .csv")
+        if args.out and args.out.is_symlink():
+            raise UserError(f"{args.out} is a link; give another --out")
+        return args
     args.out = args.out or args.paths[0] / ("value_map.png" if args.value_map else "dashboard.png")
     if args.out.suffix.lower() not in FORMATS:
         raise UserError(f"can't write {args.out}: the file name must end in {', '.join(FORMATS)}")
@@ -41,6 +60,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         check_module("", args.import_env)
     if args.value and args.value_map:
         raise UserError("--value and --value-map are two different figures; give one of them")
+    if args.value_map and (args.x or args.smooth):
+        raise UserError("--x and --smooth are for curves; leave them out with --value-map")
     return args
 
 
@@ -61,6 +82,16 @@ def _snapshots(run: Path) -> list[Snapshot]:
     ]
 
 
+def _tabulate(groups: Sequence[Group], out: Path | None) -> None:
+    rows = tabulate(groups)
+    if out:
+        try:
+            write_atomically(out, csv_of(rows).encode())
+        except OSError as error:
+            raise UserError(f"can't write {out}: {error.strerror}") from None
+    print("\n".join([*lines_of(rows), *([f"{out}"] if out else [])]))
+
+
 def _draw(args: argparse.Namespace) -> None:
     if args.value_map:
         run, taken = newest_run(args.paths)
@@ -71,8 +102,12 @@ def _draw(args: argparse.Namespace) -> None:
         runs, repeated = without_repetitions(find_runs(args.paths))
         if repeated:
             count = f"{len(repeated)} runs repeat others" if len(repeated) > 1 else "1 run repeats another"
-            print(f"rlsuite: {count} (same settings, seed and commit), not drawn: {repeated[0]}", file=sys.stderr)
+            done = "not counted" if args.table else "not drawn"
+            print(f"rlsuite: {count} (same settings, seed and commit), {done}: {repeated[0]}", file=sys.stderr)
     groups = group_by_settings(runs)
+    if args.table:
+        _tabulate(groups, args.out)
+        return
 
     import matplotlib.style
     from matplotlib.figure import Figure
@@ -90,7 +125,7 @@ def _draw(args: argparse.Namespace) -> None:
         if args.value_map:
             draw_value_map(fig, runs[0], _snapshots(runs[0]))
         else:
-            draw_dashboard(fig, groups, args.value or ())
+            draw_dashboard(fig, groups, args.value or (), args.x or X_COLUMN, args.smooth or 1)
         save_figure(fig, args.out)
         print(args.out)
         if args.show:

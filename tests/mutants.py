@@ -827,6 +827,10 @@ MUTANTS = [
     Mutant("a KL of 0 that vanishes from a logarithmic axis", "figures/dashboard.py",
            "x[y <= 0] for", "x[y < 0] for",
            "figures/test_dashboard.py::test_a_kl_of_zero_is_marked_below_a_logarithmic_axis"),
+    Mutant("smoothing that counts epochs without a value", "figures/intervals.py",
+           "sums / np.maximum(counts, 1)", "sums / window.size", "figures/test_intervals.py"),
+    Mutant("an area under the curve that ignores how far epochs are apart", "figures/table.py",
+           "((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (x[-1] - x[0])", "y.mean()", "figures/test_table.py"),
 ]
 # fmt: on
 

@@ -74,7 +74,7 @@ def test_a_run_that_repeats_another_is_not_drawn_and_named(
 ) -> None:
     drawn: list[list[list[str]]] = []
     monkeypatch.setattr(
-        plot, "draw_dashboard", lambda _, groups, __: drawn.append([[r.name for r in g.runs] for g in groups])
+        plot, "draw_dashboard", lambda _, groups, *__: drawn.append([[r.name for r in g.runs] for g in groups])
     )
     make_run(tmp_path / "a", git_commit="abc")
     again = make_run(tmp_path / "b", git_commit="abc")
@@ -89,6 +89,8 @@ def test_a_run_that_repeats_another_is_not_drawn_and_named(
     assert capsys.readouterr().err.startswith(
         "rlsuite: 2 runs repeat others (same settings, seed and commit), not drawn"
     )
+    assert plot.main([str(tmp_path), "--table"]) == 0
+    assert "commit), not counted: " in capsys.readouterr().err
     assert plot.main([str(again)]) == 0
     assert (drawn.pop(), capsys.readouterr().err) == ([["b"]], "")
 
@@ -220,6 +222,34 @@ def test_a_solved_task_is_drawn(tmp_path: Path) -> None:
         assert plot.main([*map(str, paths), "--out", str(out)]) == 0
         # A letter of an SVG is a shape; the text stands in a comment beside it.
         assert "<!-- nothing left to explain -->" in out.read_text()
+
+
+def test_x_and_smooth(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "r", {"Time": [1, 2, 3]})
+    assert "nearest: Time" in refused(capsys, run, "--x", "Tim")
+    assert "from 1 up, not 0" in refused(capsys, run, "--smooth", "0")
+    assert "leave them out with --value-map" in refused(capsys, run, "--value-map", "--smooth", "2")
+    out = tmp_path / "figure.svg"
+    assert plot.main([str(run), "--x", "Time", "--smooth", "2", "--out", str(out)]) == 0
+    assert "<!-- time (s) -->" in out.read_text()
+    assert "mean of the last 2 epochs -->" in out.read_text()
+
+
+def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "r")
+    assert plot.main([str(run), "--table"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("group  n  final return")
+    out = tmp_path / "t.csv"
+    assert plot.main([str(run), "--table", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{printed}{out}\n"
+    assert out.read_text().splitlines() == ["group,n,final,low,high,best,area", "exp,1,30.0,,,30.0,20.0"]
+    assert sorted(os.listdir(run)) == ["config.json", "progress.txt"]
+    assert "must end in .csv" in refused(capsys, run, "--table", "--out", tmp_path / "t.png")
+    assert "can't write" in refused(capsys, run, "--table", "--out", tmp_path / "no" / "t.csv")
+    assert "--table draws nothing, and --x is" in refused(capsys, run, "--table", "--x", "Time")
+    (tmp_path / "link.csv").symlink_to(out)
+    assert "is a link" in refused(capsys, run, "--table", "--out", tmp_path / "link.csv")
 
 
 # The value map

@@ -5,7 +5,8 @@ mean as a band. Fewer than 3 seeds have no interval, and are drawn one by one.
 """
 
 import difflib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,21 +34,26 @@ if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not
     from matplotlib.figure import Figure
 
 
+Average = Callable[..., Curve]  # `aggregate`, knowing what to draw against and how smooth
 BELOW = 1.2  # a logarithmic axis begins at the smallest value, divided by this
 
 
-def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = ()) -> None:
+def draw_dashboard(
+    fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = (), x: str = X_COLUMN, smooth: int = 1
+) -> None:
     """Draw one panel per column and in it one curve per group.
 
     Args:
         fig:     an empty figure.
         groups:  as `group_by_settings` returns them. Runs that have no epoch yet are left out.
         columns: of progress.txt; none: those that say most about these runs, see `choose_columns`.
+        x:       the column that they are drawn against.
+        smooth:  over how many epochs, up to the one at x, each run's values are averaged.
 
     Raises:
         UserError: no run has an epoch yet, a file is damaged, or no run has a column of that name.
     """
-    begun, logs = _begun(groups)
+    begun, logs = _begun(groups, x)
     known = sorted(set().union(*(log for group_logs in logs for log in group_logs)))
     for column in columns:
         if column not in known:
@@ -69,14 +75,17 @@ def draw_dashboard(fig: "Figure", groups: Sequence[Group], columns: Sequence[str
         shaded = "band around the return"
     if any(column in RETURNS and set(RETURNS[column]) <= set(known) for column in columns):
         subtitle += f" · {shaded}: from each epoch's worst episode to its best"
+    if smooth > 1:
+        subtitle += f" · each point: mean of the last {smooth} epochs"
+    average = functools.partial(aggregate, x_column=x, smooth=smooth)
     draw_frame(fig, (width, 2.5 * n_rows), title_of(configs), subtitle, labels, caption_of(configs))
     axes = fig.subplots(n_rows, n_cols, sharex=True, squeeze=False).ravel()
     for ax, column in zip(axes, columns, strict=False):
-        _draw_panel(ax, column, logs, logged=column in known)
+        _draw_panel(ax, column, logs, average, x, logged=column in known)
     for ax in axes[len(columns) :]:
         ax.remove()
     for ax in axes[max(0, len(columns) - n_cols) : len(columns)]:
-        ax.set_xlabel("environment steps")
+        ax.set_xlabel(TITLES.get(x, one_line(x, 40)))
         ax.tick_params(labelbottom=True)
 
 
@@ -94,31 +103,38 @@ def _explain_bands(counts: Sequence[int]) -> str:
     return " · ".join(parts)
 
 
-def _begun(groups: Sequence[Group]) -> tuple[list[Group], list[list[Columns]]]:
+def _begun(groups: Sequence[Group], x: str) -> tuple[list[Group], list[list[Columns]]]:
     """Return the groups without the runs that have no epoch yet, and for each group what its runs have logged."""
     begun: list[Group] = []
     logs: list[list[Columns]] = []
+    known: set[str] = set()
     for label, runs in groups:
-        found = [(run, log) for run in runs if len((log := read_progress(run)).get(X_COLUMN, ()))]
+        read = [(run, read_progress(run)) for run in runs]
+        known |= {name for _, log in read for name in log}
+        found = [(run, log) for run, log in read if len(log.get(x, ()))]
         if found:
             begun.append(Group(label, [run for run, _ in found]))
             logs.append([log for _, log in found])
+    if not begun and X_COLUMN in known and x not in known:
+        raise UserError(f"there is no column {x[:40]!r}; {_suggest(x, sorted(known))}")
     if not begun:
-        raise UserError(f"{groups[0].runs[0] / 'progress.txt'} has no epoch yet, or no column {X_COLUMN}")
+        raise UserError(f"{groups[0].runs[0] / 'progress.txt'} has no epoch yet, or no column {x[:40]}")
     return begun, logs
 
 
-def _draw_panel(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], *, logged: bool) -> None:
+def _draw_panel(
+    ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], average: Average, x: str, *, logged: bool
+) -> None:
     """Draw one column; logs[k] are the runs of the k-th group."""
     alone = sum(map(len, logs)) == 1
-    curves = _visible([aggregate(runs, column, gaps=column == "ExplainedVariance") for runs in logs], column)
+    curves = _visible([average(runs, column, gaps=column == "ExplainedVariance") for runs in logs], column)
     ax.set_title(TITLES.get(column, one_line(column, 40)))
     for k, (runs, curve) in enumerate(zip(logs, curves, strict=True)):
         if column in RETURNS:
-            _draw_range(ax, column, runs, COLORS[k % len(COLORS)], alpha=0.18 if alone else 0.07)
+            _draw_range(ax, column, runs, average, COLORS[k % len(COLORS)], alpha=0.18 if alone else 0.07)
         _draw_curve(ax, curve, k)
         other, title = BESIDE.get(column, ("", ""))
-        beside = aggregate(runs, other)
+        beside = average(runs, other)
         if beside.x.size:
             _draw_line(ax, beside.x, beside.mean, markersize=3, color=COLORS[k % len(COLORS)], linewidth=1)
             ax.set_title(title)
@@ -130,19 +146,19 @@ def _draw_panel(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], *, l
     y = y[np.isfinite(y)]
     if y.size:
         _set_scale(ax, column, y)
-        _mark_zeros(ax, column, logs)
+        _mark_zeros(ax, column, logs, average)
     else:
         ax.tick_params(left=False, labelleft=False)
         ax.grid(visible=False)
-    unexplained = column == "ExplainedVariance" and mark_unexplained(ax, logs)
+    unexplained = column == "ExplainedVariance" and mark_unexplained(ax, logs, x)
     if not y.size and not unexplained:
         text = "no values" if logged else "not logged"
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
-def _draw_range(ax: "Axes", column: str, runs: Sequence[Columns], color: str, alpha: float) -> None:
+def _draw_range(ax: "Axes", column: str, runs: Sequence[Columns], average: Average, color: str, alpha: float) -> None:
     """Shade from the worst to the best episode of each epoch, over all runs."""
-    curves = [aggregate(runs, bound).runs for bound in RETURNS[column]]
+    curves = [average(runs, bound).runs for bound in RETURNS[column]]
     if not all(curves):
         return
     x = np.unique(np.concatenate([steps for side in curves for steps, _ in side]))
@@ -218,13 +234,13 @@ def _set_scale(ax: "Axes", column: str, y: Array) -> None:
             ax.axhline(0, color=GREY, linewidth=0.9, zorder=1.5)
 
 
-def _mark_zeros(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]]) -> None:
+def _mark_zeros(ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], average: Average) -> None:
     """Mark at the foot of a logarithmic panel where a run's value is 0, and say so: such an axis has no 0."""
     if ax.get_yscale() != "log":
         return
     row = 0
     for k, runs in enumerate(logs):
-        at = np.unique(np.concatenate([np.empty(0), *(x[y <= 0] for x, y in aggregate(runs, column).runs)]))
+        at = np.unique(np.concatenate([np.empty(0), *(x[y <= 0] for x, y in average(runs, column).runs)]))
         if at.size:
             heights = np.full(at.size, min(0.05 * row, 1))
             look: dict[str, Any] = {"color": COLORS[k % len(COLORS)], "markersize": 4, "clip_on": False}

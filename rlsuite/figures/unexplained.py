@@ -19,15 +19,15 @@ TEXT = "nothing left to explain"
 TEXT_HEIGHT = 0.1  # of the panel's height
 
 
-def unexplained_stretches(log: Columns) -> list[tuple[float, float]]:
-    """Return from where to where, in env steps, a run's returns hardly vary.
+def unexplained_stretches(log: Columns, x_column: str = X_COLUMN) -> list[tuple[float, float]]:
+    """Return from where to where, in env steps or another column, a run's returns hardly vary.
 
     ExplainedVariance is NaN there and ValueBias is a number. Where both are NaN, there is no critic.
     """
-    if not {X_COLUMN, "ExplainedVariance", "ValueBias"} <= set(log):
+    if not {x_column, "ExplainedVariance", "ValueBias"} <= set(log):
         return []
-    sound = np.abs(log[X_COLUMN]) < HUGE
-    x, explained, bias = (log[name][sound] for name in (X_COLUMN, "ExplainedVariance", "ValueBias"))
+    sound = np.abs(log[x_column]) < HUGE
+    x, explained, bias = (log[name][sound] for name in (x_column, "ExplainedVariance", "ValueBias"))
     borders = np.concatenate([[0.0], x])  # the k-th epoch reaches from borders[k] to borders[k + 1]
     nothing = np.concatenate([[False], np.isnan(explained) & np.isfinite(bias), [False]])
     first, last = np.flatnonzero(nothing[1:] != nothing[:-1]).reshape(-1, 2).T
@@ -35,7 +35,7 @@ def unexplained_stretches(log: Columns) -> list[tuple[float, float]]:
     return [(begin, end) for begin, end in stretches if begin < end]  # not so where the steps don't increase
 
 
-def mark_unexplained(ax: "Axes", logs: Sequence[Sequence[Columns]]) -> bool:
+def mark_unexplained(ax: "Axes", logs: Sequence[Sequence[Columns]], x_column: str = X_COLUMN) -> bool:
     """Mark in a panel of ExplainedVariance where nothing is left to explain.
 
     A single group shades the whole height of the panel; of several, each has a bar of its colour below the curves.
@@ -44,11 +44,12 @@ def mark_unexplained(ax: "Axes", logs: Sequence[Sequence[Columns]]) -> bool:
     Args:
         ax:   the panel, its curves drawn and its axes scaled.
         logs: of each group, what each of its runs has logged.
+        x_column: what the panel is drawn against.
 
     Returns:
         Whether there was anything to mark.
     """
-    by_group = [[unexplained_stretches(log) for log in runs] for runs in logs]
+    by_group = [[unexplained_stretches(log, x_column) for log in runs] for runs in logs]
     marked = [k for k, runs in enumerate(by_group) if any(runs)]
     if not marked:
         return False

@@ -20,10 +20,10 @@ MakeRun = Callable[..., Path]
 BAND = "mean over seeds · band: 95% t-interval of the mean · faint: each seed"
 
 
-def draw(*runs: Path, columns: tuple[str, ...] = SIX) -> Figure:
+def draw(*runs: Path, columns: tuple[str, ...] = SIX, **options: Any) -> Figure:
     fig = Figure()
     with matplotlib.style.context(["default", STYLE]):
-        draw_dashboard(fig, group_by_settings(runs), columns)
+        draw_dashboard(fig, group_by_settings(runs), columns, **options)
     return fig
 
 
@@ -149,6 +149,28 @@ def test_q_is_drawn_against_the_observed_return(tmp_path: Path, make_run: MakeRu
     assert by_width == {1.8: [1, 2, 3], 1: [4, 5, 6]}
     (ax,) = draw(make_run(tmp_path / "s", {"QVals": [1, 2, 3]}), columns=("QVals",)).axes
     assert ax.get_title(loc="left") == "predicted Q"
+
+
+def test_another_column_to_draw_against(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run(tmp_path / "r", {"Time": [5, 6, 8], "ExplainedVariance": [0, 1, nan], "KL": [0, 1, 2]})
+    curve, explained, kl = draw(run, columns=("AverageEpRet", "ExplainedVariance", "KL"), x="Time").axes
+    np.testing.assert_array_equal(curve.lines[0].get_xydata(), [[5, 10], [6, 20], [8, 30]])
+    assert {5, 6, 8} <= set(np.asarray(curve.collections[0].get_paths()[0].vertices)[:, 0])
+    assert [path.get_extents().extents.tolist() for path in shades(explained)[0].get_paths()] == [[6, 0, 8, 1]]
+    assert list(kl.lines[-1].get_xdata()) == [5]
+    assert curve.get_xlabel() == "time (s)"
+    with pytest.raises(UserError, match="there is no column 'Tme'; nearest: Time"):
+        draw(run, x="Tme")
+
+
+def test_smoothed_curves_say_so(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run(tmp_path / "r", {"QVals": [2, 4, 8], "ReturnMean": [0, 2, 4]})
+    fig = draw(run, columns=("AverageEpRet", "QVals"), smooth=2)
+    assert "each point: mean of the last 2 epochs" in texts(fig).replace("\n", " ")
+    np.testing.assert_array_equal(fig.axes[0].lines[0].get_ydata(), [10, 15, 25])
+    assert [list(line.get_ydata()) for line in fig.axes[1].lines] == [[2, 3, 6], [0, 1, 3]]
+    assert (200, 30) in set(map(tuple, fig.axes[0].collections[0].get_paths()[0].vertices))  # of 20 and 40
+    assert "each point" not in texts(draw(run))
 
 
 def test_explained_variance_is_cut_at_minus_one_and_says_so(tmp_path: Path, make_run: MakeRun) -> None:

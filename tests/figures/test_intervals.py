@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsuite.figures.intervals import MAX_POINTS, aggregate, t_interval, t_quantile
+from rlsuite.figures.intervals import MAX_POINTS, aggregate, moving_mean, t_interval, t_quantile
 
 nan = np.nan
 
@@ -121,3 +121,24 @@ def test_aggregate_of_many_rows_keeps_values_that_stand_alone_between_gaps() -> 
     curve = aggregate([log(x, KL=np.where(x % 2, 3, nan))], "KL", gaps=True)
     assert curve.x.size == MAX_POINTS
     assert np.isin(curve.mean[np.isfinite(curve.mean)], 3).sum() > MAX_POINTS / 3
+
+
+def test_aggregate_against_another_column() -> None:
+    runs = [log([100, 200], Time=[1, 3], KL=[0, 4]), log([100, 200], Time=[2, 4], KL=[1, 1]), log([100], KL=[9])]
+    curve = aggregate(runs, "KL", x_column="Time")
+    np.testing.assert_array_equal(curve.x, [1, 2, 3, 4])
+    np.testing.assert_allclose(curve.mean, [0, 1.5, 2.5, 1])
+
+
+def test_moving_mean_is_that_of_the_rows_up_to_each() -> None:
+    np.testing.assert_allclose(moving_mean(np.array([1.0, 3, 8, 4]), 3), [1, 2, 4, 5])
+    np.testing.assert_allclose(moving_mean(np.array([1.0, nan, 8, 4]), 2), [1, nan, 8, 6])
+    np.testing.assert_array_equal(moving_mean(np.array([1.0, 3]), 1), [1, 3])
+    np.testing.assert_allclose(moving_mean(np.array([1.0, 3]), 10**12), [1, 2])
+    assert moving_mean(np.empty(0), 2).size == 0
+
+
+def test_aggregate_smooths_each_run_before_it_averages() -> None:
+    curve = aggregate([log([1, 2], KL=[0, 4]), log([2, 3], KL=[6, 2])], "KL", smooth=2)
+    np.testing.assert_allclose(curve.mean, [0, 4, 4])
+    np.testing.assert_allclose(curve.runs[0][1], [0, 2])
