@@ -14,6 +14,7 @@ import rlsuite
 from rlsuite.run import main
 from rlsuite.rundir.runs import find_runs
 
+os.environ.pop("COLUMNS", None)  # readline leaves it to the processes that pytest starts
 torch.set_num_threads(1)  # several processes test at once, and the threads of one would wait for those of another
 
 SMALL = {"total_steps": 512, "num_envs": 2, "steps_per_epoch": 256, "test_episodes": 1, "preset": "none"}
