@@ -46,7 +46,7 @@ class Policy:
 
         Args:
             obs: (*obs_shape), or (B, *obs_shape) for a batch; of a Dict or Tuple, a sequence of them is a batch.
-            sample: draw from the policy instead of taking its most probable action.
+            sample: draw from the policy instead of taking its deterministic action.
 
         Returns:
             One action, or a batch of them (B, ...).

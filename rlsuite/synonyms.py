@@ -63,6 +63,7 @@ SETTINGS = [
         "`target_policy_noise`, `target_noise_clip`, `policy_delay`",
     ),
     ("`alpha` (SAC)", "`alpha`", "`alpha`", "`ent_coef`"),
+    ("`target_entropy` (SAC; per action dimension)", "–", "always −d", "`target_entropy` (of all dimensions)"),
 ]
 COLUMNS = [
     ("`AverageEpRet`", "`AverageEpRet`", "`charts/episodic_return`", "`rollout/ep_rew_mean`"),

@@ -630,7 +630,7 @@ MUTANTS = [
            "torch.randint(int(self.act_space.n),", "torch.randint(int(self.act_space.n) - 1,",
            f"{RANDOM}::test_discrete_actions_are_equally_frequent"),
     Mutant("random: actions between 0 and the bounds", "algos/random.py",
-           "low + (high - low) * torch.rand_like(low)", "high * torch.rand_like(low)",
+           "low * (1 - share) + high * share", "high * share",
            f"{RANDOM}::test_box_actions_fill_their_bounds_evenly"),
 
     # ---- environments

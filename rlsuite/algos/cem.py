@@ -16,7 +16,7 @@ Key equations, in the names of the code (a generation t, from 0, of `population`
     mean    ← 1/E Σ_elite theta_i
     std²    ← 1/E Σ_elite (theta_i - mean)² + Z_t
     Z_t     = max( 0, noise_init - noise_fall t )
-    act     = argmax of the outputs for Discrete;  mid + width outputs for Box, which the environment clips
+    act     = argmax of the outputs for Discrete;  mid + width outputs for Box, clipped to the bounds
 
 Why the best and not the average. mean and std are the maximum-likelihood fit to the elite. So each generation minimises
 the cross-entropy between the Gaussian and "uniform among the best E": hence the name.
@@ -49,10 +49,10 @@ generation.
 What to look at. EliteRet far above AverageTestEpRet: the elite were lucky, not good; raise episodes_per_candidate.
 ParamStd near 0 while the return is still bad: it has settled too early; raise noise_init, population or elite_share.
 ParamStd that does not fall: noise_init is too large for what differs between good policies. Entropy and KL are those of
-the Gaussian over parameters, *divided by their number* and not those of actions. On CartPole, with its preset, Entropy
-falls from 1.5 to 1.2 while the test return rises to 500: the search narrows as slowly as the noise lets it. KL is 0 in
-an epoch in which no generation ended, and EliteRet NaN. LossPi, GradNormPi, ValueMean, ValueStd, ValueBias, ReturnMean
-and ExplainedVariance are always NaN: there is neither a gradient nor a critic. The training episodes are those of all
+the Gaussian over parameters, not of actions, and *per parameter*. On CartPole, with its preset, Entropy falls from 1.5
+to 1.2 while the test return rises to 500: the search narrows as slowly as the noise lets it. KL is 0 in an epoch in
+which no generation ended, and EliteRet NaN. LossPi, GradNormPi, ValueMean, ValueStd, ValueBias, ReturnMean and
+ExplainedVariance are always NaN: there is neither a gradient nor a critic. The training episodes are those of all
 candidates, bad ones too. Judge by AverageTestEpRet: it is the policy of the mean, which is also the one that is saved.
 
 References:
@@ -107,7 +107,7 @@ class Config:
     total_steps: settings.Steps = 200_000  # budget in env steps; rounded up to whole steps of all environments
     num_envs: settings.Environments = 4  # environments that step together, in each process; each plays a candidate
     steps_per_epoch: settings.Steps = 5000  # env steps per row of the log; rounded up to whole rollouts
-    rollout_len: settings.Count = 20  # steps of each environment between two looks whether a generation has ended
+    rollout_len: settings.Count = 20  # steps of each environment between two checks for the end of a generation
     population: settings.Shared = 40  # candidates of a generation
     elite_share: settings.Unit = 0.2  # share of the candidates that the next Gaussian is fitted to; at least one
     episodes_per_candidate: settings.Count = 1  # more: less luck, fewer generations
@@ -368,7 +368,8 @@ def train(
 
     Args:
         config: settings.
-        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests.
+        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests, and
+            once more with `stop_at`.
         actor_critic: the network; see `PolicyNetwork` for what it must have.
         logger: where to write; by default `data/cem_<env>/<timestamp>_s<seed>/`.
 
@@ -415,4 +416,6 @@ def train(
             health = common_health(epoch, ac.obs_space, ac.act_space) | search_health(before, search(mean, std))
             tests = test_episodes(ac.mode, test_env, config.num_test_episodes, config.seed)
             training.end_epoch(epoch, {**health, **tests, "Generation": generation.number})
+        if generation.number == 1 and not generation.over:
+            training.logger.say("no generation ended, so nothing was learned: a larger budget, or a time limit, helps")
     return ac

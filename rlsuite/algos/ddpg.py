@@ -215,7 +215,8 @@ def train(
 
     Args:
         config: settings.
-        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests.
+        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests, and
+            once more with `stop_at`.
         actor_critic: the networks; see `MuQNetwork` for what it must have.
         logger: where to write; by default `data/ddpg_<env>/<timestamp>_s<seed>/`.
 

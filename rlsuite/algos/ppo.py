@@ -113,7 +113,9 @@ class Config:
     clip_ratio: settings.Positive = 0.2  # epsilon, how far a ratio may move before it stops paying; usually 0.1 to 0.3
     train_iters: settings.Count = 10  # passes over each rollout, at most
     minibatch_size: settings.Shared = 64  # samples per gradient step, at most
-    target_kl: settings.PositiveOrInf = 0.05  # nats; a pass that ends with a larger exact KL is the last; inf: none is
+    target_kl: settings.PositiveOrInf = (
+        0.05  # nats; a pass that ends above it is the last (inf: none); with kl_coef, the KL aimed at
+    )
     kl_coef: settings.Coefficient = 0.0  # first weight of the KL penalty, which replaces the early stop; 0: no penalty
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early
     pi_lr: settings.LearningRate = 3e-4  # learning rate of the policy
@@ -179,7 +181,7 @@ class KLPenalty:
         L_kl = β E[ KL(π_old(·|s) ‖ π(·|s)) ],   d = that mean over the whole rollout, after its last gradient step
         β ← β / 2  if d < target_kl / 1.5,   β ← 2 β  if d > 1.5 target_kl
 
-    The factors are heuristic, and so is the first β: it adapts quickly. β may go anywhere, hence no bounds.
+    The factors 1.5 and 2 are heuristic. The first β hardly matters, because β adapts quickly. It has no bounds.
 
     Source: Schulman et al. 2017, section 4: eq. 8 and the rule below it.
     """

@@ -1,8 +1,8 @@
 """The random baseline: actions drawn uniformly, and nothing learned.
 
-The idea. A return means little by itself. What a policy achieves that does not look gives it a floor: an algorithm that
-is not clearly above has learned nothing. It is run, logged, plotted and replayed like an algorithm, so that the two
-curves come from the same counting.
+The idea. A return means little by itself. A policy that ignores the observation sets the floor: an algorithm that is
+not clearly above has learned nothing. It is run, logged, plotted and replayed like an algorithm, so both curves are
+counted in the same way.
 
 Actions: Discrete, or Box. Observations: Discrete or Box, which it does not read.
 
@@ -20,7 +20,7 @@ Pseudocode:
     repeat until total_steps:
         take a random action in each environment
 
-Differs from DQN and DDPG before their start_steps: it never stops.
+Differs from DDPG, TD3 and SAC during their start_steps: it never stops.
 
 What to look at. MaxEpRet: what luck achieves; where even that is bad, exploration by random actions will find nothing.
 ActionEntropy must be near its maximum (ln n, or ln 16 in each dimension). StateEntropy says how much of the world
@@ -103,7 +103,8 @@ class UniformPolicy(nn.Module):
         if isinstance(self.act_space, spaces.Discrete):
             return torch.randint(int(self.act_space.n), (len(obs),)).numpy()
         low, high = self.low.expand(len(obs), -1), self.high.expand(len(obs), -1)
-        uniform = low + (high - low) * torch.rand_like(low)
+        share = torch.rand_like(low)
+        uniform = low * (1 - share) + high * share  # high - low may be more than float32 can hold
         exponential = torch.empty_like(low).exponential_()
         unbounded = torch.where(
             low.isfinite(),

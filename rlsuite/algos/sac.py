@@ -5,9 +5,9 @@ noise in every state, by paying for it: a nat of entropy is worth α reward, the
 equally good the policy stays random and goes on exploring, where one is better it becomes certain. α itself can be
 learned, so that the entropy, on average, meets a target.
 
-What the words mean (ddpg.py derives them). Q(s, a) is the return to expect after action a in state s. A target is a
-slow copy of the critics, from which the values are learned that they are pulled towards. The policy is trained through
-the critics, since Q(s, a) is differentiable in a.
+What the words mean (ddpg.py explains them). Q(s, a) is the return to expect after action a in state s. The target
+critics are slow copies of the critics; they compute the values that the critics are pulled towards. The policy is
+trained through the critics, since Q(s, a) is differentiable in a.
 
 Off-policy. Actions: Box with finite bounds (a Gaussian that tanh squashes into them). Observations: Discrete or Box,
 others flattened.
@@ -38,20 +38,23 @@ Pseudocode:
             draw batch_size transitions; one gradient step on L_q + L_q2, one on L_pi, one on L_alpha; move the targets
 
 Differs from TD3 (td3.py): the policy is random and its entropy is part of the return, so nothing is added to actions,
-neither to explore nor to smooth the target; it has no target network, and moves at every step.
+neither to explore nor to smooth the target; the policy has no target network, and takes a step every time the critics
+do.
 
 Deviations from the papers: L_alpha is linear in ln α, where the second paper's eq. 18 is linear in α: the sign of the
-gradient is the same, and α can't get stuck near 0. No separate network V, as in the second paper. Uniformly random
-actions at the start. target_entropy is per action dimension; -1, for densities in half widths, is the papers' -d.
+gradient is the same, and α can't get stuck near 0. There is no network V: the first paper has one, the second does not.
+Uniformly random actions at the start. target_entropy is per action dimension; -1, for densities in half widths, is the
+second paper's -d.
 
 What to look at. Entropy (an estimate: the mean of -ln π of the actions taken, in half widths of the bounds; uniform is
 d ln 2 = 0.69 d) starts high, falls as the policy finds what is better, and settles at d target_entropy: from then on α
-holds it there, so a flat Entropy is no sign that learning has stopped. Look at Alpha: while it falls, the task pays
-better than being random; when it rises, the policy has become certain too early. Alpha that grows without end: the
-target is out of reach, or rewards are too large; lower target_entropy, scale them. On Pendulum, with its preset,
-Entropy falls from 0.7 to -0.3 in 20,000 steps, most of it after the return has settled: it is Alpha, from 1 to 0.02,
-that takes it down. With alpha_lr = 0 Entropy says how learning goes, as in PPO. QVals, ReturnMean and ValueBias contain
-the entropy still to be earned. Judge by AverageTestEpRet, the return of the most likely actions.
+holds it there, so a flat Entropy is no sign that learning has stopped. Look at Alpha: it falls while Entropy is above
+its target, whether or not the task pays anything, and rises once Entropy is below it: the policy has become too
+certain. Alpha that grows without end: the target is out of reach, or rewards are too large; lower target_entropy, or
+scale the rewards. On Pendulum, with its preset, Entropy falls from 0.7 to -0.3 in 20,000 steps, most of it after the
+return has settled: it is Alpha, from 1 to 0.02, that takes it down. With alpha_lr = 0 Entropy says how learning goes,
+as in PPO. QVals, ValueMean and ReturnMean contain the entropy still to be earned, so ValueBias compares like with like.
+Judge by AverageTestEpRet: the test episodes take mid + width tanh(μ(s)), without noise.
 
 References:
     Haarnoja et al. 2018, "Soft Actor-Critic: Off-Policy Maximum Entropy Deep Reinforcement Learning with a Stochastic
@@ -256,7 +259,8 @@ def train(
 
     Args:
         config: settings.
-        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests.
+        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests, and
+            once more with `stop_at`.
         actor_critic: the networks; see `SoftActorCritic` for what it must have.
         logger: where to write; by default `data/sac_<env>/<timestamp>_s<seed>/`.
 
@@ -291,6 +295,7 @@ def train(
                 else:
                     act, logp = ac.act_and_logp(obs)
                 next_obs, rew, terminated, truncated = envs.step(act)
+                act = act.clip(low, high)  # mid + width may round to just outside
                 buf.store(obs, act, rew, next_obs, terminated, truncated)
                 epoch.note(ac.action_value(obs, act), -logp.mean(), bonus=-ac.alpha().item() * logp)
                 obs = envs.obs  # next_obs, or the first observation of a new episode

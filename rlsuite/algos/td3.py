@@ -5,9 +5,8 @@ then carries the error to all states before. TD3 believes the smaller of two cri
 critics have had time to settle, and learns the values of small regions of actions instead of single points, so that a
 narrow peak has nothing to offer.
 
-What the words mean (ddpg.py derives them). Q(s, a) is the return to expect after action a in state s. μ(s) is the
-policy, which is trained to climb Q. A target is a slow copy of a network, from which the values are learned that Q is
-pulled towards.
+What the words mean (ddpg.py explains them). Q(s, a) is the return to expect after action a in state s. μ(s) is the
+policy, which is trained to climb Q. A target network is a slow copy; it computes the values that Q is pulled towards.
 
 Off-policy. Actions: Box with finite bounds. Observations: Discrete or Box, others flattened.
 
@@ -23,8 +22,8 @@ slow copy of both critics and μ, width the half width of the bounds):
     act    = clip( μ(s) + act_noise width z )
     target ← polyak target + (1 - polyak) (Q1, Q2, μ),  after each step of the policy
 
-Why the minimum. Two critics with the same data and other first weights err in different places. The larger one is more
-often too large; the smaller one errs, if at all, downwards, and nothing climbs towards an error downwards.
+Why the minimum. Two critics with the same data but different initial weights err in different places. The larger one is
+more often too large; the smaller one errs, if at all, downwards, and nothing climbs towards an error downwards.
 
 Pseudocode:
 
@@ -39,7 +38,7 @@ Differs from DDPG (ddpg.py): the two critics and their minimum, the noise on the
 Differs from SAC (sac.py): the policy is deterministic and explores by noise of a fixed size.
 
 Deviations from the paper: those of ddpg.py. Noise is in half widths of the bounds, and may be correlated from step to
-step. The critics are one optimiser's, so max_grad_norm is that of both together.
+step. One optimiser holds both critics, so max_grad_norm limits their joint gradient.
 
 What to look at. QGap, the mean |Q1 - Q2|, says how far the critics disagree: beside ValueBias it tells what the minimum
 is worth. ValueBias should stay near 0 or below it; in DDPG, on the same task, it grows. The other columns read as
@@ -213,7 +212,7 @@ def update(
     config: Config,
     stats: Averages,
 ) -> None:
-    """One gradient step of both critics, then, at every policy_delay-th of theirs, one of the policy.
+    """One gradient step of both critics, and after every policy_delay-th one of the policy.
 
     Args:
         ac: the networks, changed in place.
@@ -253,7 +252,8 @@ def train(
 
     Args:
         config: settings.
-        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests.
+        env_fn: returns a new environment; by default `gymnasium.make(config.env)`. Called once more for the tests, and
+            once more with `stop_at`.
         actor_critic: the networks; see `MuTwinQNetwork` for what it must have.
         logger: where to write; by default `data/td3_<env>/<timestamp>_s<seed>/`.
 

@@ -60,22 +60,22 @@ Pseudocode:
 Differs from VPG (vpg.py): F⁻¹ bends the gradient, and target_kl in place of a learning rate says how long the step is.
 Differs from PPO (ppo.py): one large step, checked, where PPO takes many small ones. PPO's clip replaces F, the
 conjugate gradient and the line search: beyond 1 ± ε a ratio gains nothing, and first derivatives are enough. But the
-clip bounds no KL, so that PPO has to look after every pass whether it has gone too far.
+clip bounds no KL, so PPO has to check after every pass whether it has gone too far.
 
-Deviations from the paper: advantages come from GAE with a learned V, where the paper sums observed returns, and are
-standardised over the rollout. F is damped in the conjugate gradient alone; other implementations damp it in the length
-of the step, too, and take shorter steps than target_kl allows. KL and F are means over all samples of the rollout.
+Deviations from the paper: advantages come from GAE with a learned V, and are standardised over the rollout; the paper
+sums observed rewards. F is damped in the conjugate gradient alone; other implementations damp it in the length of the
+step, too, and take shorter steps than target_kl allows. KL and F are means over all samples of the rollout.
 
 What to look at. KL is of the whole epoch, over all its rollouts. With one rollout per epoch it never exceeds target_kl
 (with normalize_obs it may: the statistics move, too). KLPredicted, what the quadratic model says of the same step,
 should be near it. Far apart, the step has left the region where the model holds: lower target_kl, or raise
 damping_coeff. BacktrackIters up to 1 is healthy, because the whole step often overshoots by a few per cent; above 3
-says the same as a wide gap. StepAccepted below 1: there were rollouts from which nothing could be learned, often as the
-advantages are noise; see ExplainedVariance. LossPi is that after the step: minus what the step promises, 0 where it was
-refused. PiLR is nan: there is no learning rate. Entropy that does not fall while the return stays flat: nothing is
-learned. On CartPole it falls evenly, from 0.69 to 0.4 in 100,000 steps, also after the return has reached 500: every
-update is allowed the same KL, needed or not. ExplainedVariance below 0 for long: the critic is worse than a constant;
-raise vf_lr or train_v_iters, or normalise the observations.
+says the same as a wide gap. StepAccepted below 1: there were rollouts from which nothing could be learned, often
+because the advantages are noise; see ExplainedVariance. LossPi is the loss after the step: the more negative, the more
+the step promises; 0 where it was refused. PiLR is nan: there is no learning rate. Entropy that does not fall while the
+return stays flat: nothing is learned. On CartPole it falls evenly, from 0.69 to 0.4 in 100,000 steps, also after the
+return has reached 500: every update is allowed the same KL, needed or not. ExplainedVariance below 0 for long: the
+critic is worse than a constant; raise vf_lr or train_v_iters, or normalise the observations.
 
 References:
     Schulman et al. 2015, "Trust Region Policy Optimization": eq. 14 (objective and constraint), section 6 and appendix
@@ -158,7 +158,7 @@ def policy_loss(logp: Tensor, logp_old: Tensor, adv: Tensor) -> Tensor:
         adv:      (B,) float32, advantages, standardised over the rollout.
 
     Returns:
-        The loss (). At π = π_old it is 0, and its gradient is the policy gradient.
+        The loss (). At π = π_old it is 0, because adv has mean 0, and its gradient is minus the policy gradient.
 
     Source: Schulman et al. 2015, "Trust Region Policy Optimization", eq. 14.
     """

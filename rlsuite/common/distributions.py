@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rlsuite.common import diagnostics
 
 NEVER = -1e9
-"""the logit of an action that there is not: its probability exp(NEVER - ...) is exactly 0, and 0 · NEVER no NaN"""
+"""the logit of an action that does not exist: its probability is exactly 0, and 0 · NEVER is 0 (0 · -inf is NaN)"""
 
 
 class Categorical(NamedTuple):
@@ -48,7 +48,7 @@ class Categorical(NamedTuple):
 
 
 class MultiCategorical(NamedTuple):
-    """k independent choices at once: logits (B, k, n) float32, n the most actions that a component has.
+    """k independent choices at once: logits (B, k, n) float32, n the largest number of actions of any component.
 
     A component with fewer actions has `NEVER` in the places of the others. What is a product over components for
     probabilities is a sum for their logarithms, and so for entropy and KL.
@@ -146,7 +146,7 @@ class SquashedGaussian(NamedTuple):
         return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi) - log_slope).sum(-1)
 
     def sample(self) -> NDArray[np.float32]:
-        """Actions (B, d) float32 within the bounds, environment units."""
+        """Actions (B, d) float32 within the bounds, up to rounding, environment units."""
         u = torch.randn_like(self.mu).mul_(self.log_std.exp()).add_(self.mu)
         return (self.mid + self.width * u.tanh()).numpy(force=True)
 

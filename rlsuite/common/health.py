@@ -260,7 +260,7 @@ def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
     """
     names = ("val", "bonus", "rew", "next_val", "terminated", "truncated")
     val, bonus, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
-    # Q(s, a) holds the bonuses of all later steps, but not that of its own, which was earned before a was taken.
+    # Q(s, a) holds the bonuses of all later steps. That of its own belongs to V(s) = E[ Q(s, a) - α ln π(a|s) ].
     ret = discounted_returns(rew + bonus, next_val, terminated, truncated, gamma) - bonus
     return {
         "ExplainedVariance": explained_variance(val, ret),

@@ -67,7 +67,7 @@ class FlatParameters:
         """Flatten the parameters of a module.
 
         Args:
-            name: what columns and errors call the network: "Pi", "V" or "Q".
+            name: what columns and errors call the network: "Pi", "V", "Q" or "Alpha".
             module: its parameters are on one device and float32.
 
         Raises:
@@ -100,10 +100,11 @@ class FlatParameters:
         mpi.average_(self.grad)
         norm: float = torch.linalg.vector_norm(self.grad).item()
         if not math.isfinite(norm):
+            has_lr = not math.isnan(self.lr)
             raise NonFiniteError(
                 f"the gradient of Loss{self.name} has a norm of {norm:g} at gradient step {self.steps + 1}; the likely "
-                "cause is a learning rate that is too high, or rewards or observations that are too large: lower the "
-                "learning rate, or scale them"
+                f"cause is {'a learning rate that is too high, or ' * has_lr}rewards or observations that are too "
+                f"large: {'lower the learning rate, or ' * has_lr}scale them"
             )
         self.steps += 1
         self.norms.append(norm)

@@ -119,9 +119,8 @@ class Training:
         self.envs.close()
         if isinstance(error, Exception):
             mpi.end_all(error)
-        elif (
-            error is not None
-        ):  # a signal, which reaches all ranks: the first that ends must not stop the others' saving
+        elif error is not None:
+            # A signal, which reaches all ranks: the first to end must not stop the others' saving.
             mpi.wait_for_all(seconds=5)
 
     def epochs(self, rollout_len: int = 1, losses: tuple[str, ...] = ()) -> Iterator[Epoch]:
@@ -213,7 +212,7 @@ class Training:
 
 
 class EpochReturns:
-    """The return of the last epoch and the highest of any, by which the best policy is chosen."""
+    """The return of the last epoch, and the highest that counts, by which the best policy is chosen."""
 
     def __init__(self) -> None:
         """No epoch yet."""
@@ -224,10 +223,11 @@ class EpochReturns:
 
         Args:
             row: the epoch's columns.
-            episodes: that finished in it, on all ranks. A mean of less than five is not the best, whatever it is.
+            episodes: that finished in it, on all ranks. Without test episodes, the mean of fewer than five never counts
+                as the best.
 
         Returns:
-            Whether it is higher than that of every epoch before.
+            Whether the policy is the best so far: the mean counts, and no earlier one that counts was as high.
         """
         tested = row.get("AverageTestEpRet", math.nan)
         ret = row["AverageEpRet"] if math.isnan(tested) else tested
