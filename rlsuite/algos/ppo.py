@@ -114,7 +114,7 @@ class Config:
     train_iters: settings.Count = 10  # passes over each rollout, at most
     minibatch_size: settings.Shared = 64  # samples per gradient step, at most
     target_kl: settings.PositiveOrInf = (
-        0.05  # nats; a pass that ends above it is the last (inf: none); with kl_coef, the KL aimed at
+        0.05  # nats; a pass that ends above it is the last; inf: none is; with kl_coef, the KL to aim at
     )
     kl_coef: settings.Coefficient = 0.0  # first weight of the KL penalty, which replaces the early stop; 0: no penalty
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early
