@@ -113,9 +113,7 @@ class Config:
     clip_ratio: settings.Positive = 0.2  # epsilon, how far a ratio may move before it stops paying; usually 0.1 to 0.3
     train_iters: settings.Count = 10  # passes over each rollout, at most
     minibatch_size: settings.Shared = 64  # samples per gradient step, at most
-    target_kl: settings.PositiveOrInf = (
-        0.05  # nats; a pass that ends above it is the last; inf: none is; with kl_coef, the KL to aim at
-    )
+    target_kl: settings.PositiveOrInf = 0.05  # nats; a pass that ends above it is the last; or kl_coef's goal
     kl_coef: settings.Coefficient = 0.0  # first weight of the KL penalty, which replaces the early stop; 0: no penalty
     ent_coef: settings.Coefficient = 0.0  # weight of the entropy bonus; raise it if the entropy collapses early
     pi_lr: settings.LearningRate = 3e-4  # learning rate of the policy
