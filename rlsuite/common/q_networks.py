@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common.actor_critic import MLP
+from rlsuite.common.actor_critic import MLP, mid_and_width
 from rlsuite.common.normalize import ObsEncoder
 from rlsuite.errors import UserError
 
@@ -99,13 +99,6 @@ class QNetwork(nn.Module):
         return val
 
 
-def bounds_of(act_space: spaces.Box) -> tuple[Tensor, Tensor]:
-    """Centre and half width (d,) float32 of each dimension's bounds."""
-    low = torch.as_tensor(act_space.low, dtype=torch.float64).flatten()
-    high = torch.as_tensor(act_space.high, dtype=torch.float64).flatten()
-    return ((low + high) / 2).float(), ((high - low) / 2).float()
-
-
 def finite_box(act_space: spaces.Space[Any]) -> spaces.Box:
     """The space of actions, if it is a Box of floats with finite bounds.
 
@@ -142,7 +135,7 @@ class DeterministicPolicy(MLP):
     def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
         """The small last layer starts in the middle of the bounds, where tanh is steep."""
         super().__init__([features, *hidden_sizes, math.prod(act_space.shape)], activation, out_gain=0.01)
-        mid, width = bounds_of(act_space)
+        mid, width = mid_and_width(act_space)
         self.register_buffer("mid", mid)
         self.register_buffer("width", width)
 
@@ -167,7 +160,7 @@ class ContinuousQ(MLP):
     def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
         """The network sees actions in half widths of their bounds, so that their units do not matter."""
         super().__init__([features + math.prod(act_space.shape), *hidden_sizes, 1], activation)
-        mid, width = bounds_of(act_space)
+        mid, width = mid_and_width(act_space)
         self.register_buffer("mid", mid)
         self.register_buffer("scale", 1 / width)
 

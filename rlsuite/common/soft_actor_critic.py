@@ -12,10 +12,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlsuite.common.actor_critic import MLP
+from rlsuite.common.actor_critic import MLP, mid_and_width
 from rlsuite.common.distributions import SquashedGaussian
 from rlsuite.common.normalize import ObsEncoder
-from rlsuite.common.q_networks import TwinQ, bounds_of, finite_box
+from rlsuite.common.q_networks import TwinQ, finite_box
 
 Array = NDArray[Any]
 MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0
@@ -31,7 +31,7 @@ class SquashedPolicy(MLP):
     def __init__(self, features: int, act_space: spaces.Box, hidden_sizes: Sequence[int], activation: str) -> None:
         """The small last layer starts in the middle of the bounds, with σ = 1: nearly uniform over them."""
         super().__init__([features, *hidden_sizes, 2 * math.prod(act_space.shape)], activation, out_gain=0.01)
-        mid, width = bounds_of(act_space)
+        mid, width = mid_and_width(act_space)
         self.register_buffer("mid", mid)
         self.register_buffer("width", width)
 
