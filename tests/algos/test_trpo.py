@@ -246,7 +246,10 @@ def search(loss, kl, step=1.0, **settings):
     """Along one parameter from 0, whose loss and KL are given: what came out, and the parameter."""
     flat = torch.zeros(1)
     config = config_of(**{"target_kl": 0.5, "backtrack_coeff": 0.5, "backtrack_iters": 4, **settings})
-    evaluate = lambda: (loss(flat.item()), kl(flat.item()))  # noqa: E731
+
+    def evaluate():
+        return loss(flat.item()), kl(flat.item())
+
     found = trpo.line_search(flat, torch.tensor([step]), loss(0.0), evaluate, config)
     return found, flat.item()
 
@@ -282,8 +285,9 @@ def test_line_search_shortens_until_the_loss_is_smaller():
 def test_line_search_that_finds_nothing_leaves_the_parameters_bit_equal(loss, kl):
     flat = torch.randn(50, generator=torch.Generator().manual_seed(0))
     old = flat.clone()
-    evaluate = lambda: (loss(1.0), kl(1.0))  # noqa: E731
-    found = trpo.line_search(flat, torch.ones(50), loss(0.0), evaluate, config_of(backtrack_iters=3))
+    found = trpo.line_search(
+        flat, torch.ones(50), loss(0.0), lambda: (loss(1.0), kl(1.0)), config_of(backtrack_iters=3)
+    )
     assert found == {"LossPi": loss(0.0), "BacktrackIters": 3, "StepAccepted": 0, "KLPredicted": 0}
     assert torch.equal(flat, old)
 
