@@ -37,6 +37,7 @@ TASKS = [
     ("trpo", "Acrobot-v1", 3),
     ("trpo", "LunarLander-v3", 3),
     ("trpo", "Pendulum-v1", 3),
+    ("trpo", "Hopper-v5", 1),
     ("dqn", "CartPole-v1", 3),
     ("dqn", "MountainCar-v0", 3),
     ("dqn", "Acrobot-v1", 3),
