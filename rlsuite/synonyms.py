@@ -1,8 +1,8 @@
-"""What other suites call our settings and columns: README's table, and what the command line says to their words."""
+"""What other suites call our settings and columns: one table, for docs/other-suites.md and for the command line."""
 
 import re
 
-# The cells of README's table, as they stand there: ours, Spinning Up's, CleanRL's, Stable-Baselines3's. Words between
+# The cells of that table, as they stand there: ours, Spinning Up's, CleanRL's, Stable-Baselines3's. Words between
 # backticks are names. Names that a comma separates stand for ours in that order; a single one stands for all of ours.
 SETTINGS = [
     ("`env`", "`env`", "`env_id`", "`env`"),
@@ -100,7 +100,7 @@ ALGORITHMS = {"reinforce": "vpg", "pg": "vpg", "a3c": "a2c", "ddqn": "dqn --doub
 
 
 def table() -> str:
-    """README's table, in Markdown."""
+    """The table, in Markdown."""
     rows = [("rlsuite", "Spinning Up", "CleanRL", "Stable-Baselines3"), ("---",) * 4, *SETTINGS, *COLUMNS]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows).replace(" --- ", "---")
 

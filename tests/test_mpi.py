@@ -23,7 +23,7 @@ from tests.conftest import ALGORITHMS, NORMALIZED, OFF_POLICY, small_command, so
 
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
 TIMES = {"Time", "StepsPerSec"}
-README = Path(rlsuite.__file__).parents[1] / "README.md"
+PAGE = Path(rlsuite.__file__).parents[1] / "docs" / "running.md"
 
 
 def ranks(count: int, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -233,9 +233,9 @@ def tiny(line: str, folder: Path) -> list[str]:
     return [*words, *(word for pair in budget.items() for word in pair), "--data-dir", str(folder)]
 
 
-def readme_lines() -> list[str]:
-    """What README tells to run in several processes, without the names of hosts and without repetitions."""
-    lines = re.findall(r"^(?:mpiexec|srun) .*rlsuite\.run.*$|^.*rlsuite\.run.* --cpus \d.*$", README.read_text(), re.M)
+def page_lines() -> list[str]:
+    """What the page tells to run in several processes, without the names of hosts and without repetitions."""
+    lines = re.findall(r"^(?:mpiexec|srun) .*rlsuite\.run.*$|^.*rlsuite\.run.* --cpus \d.*$", PAGE.read_text(), re.M)
     return list(
         dict.fromkeys(
             re.sub(r" --cpus \d+", "", line.split("#")[0].partition("rlsuite.run ")[2]).strip()
@@ -245,12 +245,12 @@ def readme_lines() -> list[str]:
     )
 
 
-def test_readme_has_lines_for_several_processes() -> None:
-    assert len(readme_lines()) > 0
+def test_the_page_has_lines_for_several_processes() -> None:
+    assert len(page_lines()) > 0
 
 
-@pytest.mark.parametrize("line", readme_lines())
-def test_what_readme_says_runs_in_three_processes(line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", page_lines())
+def test_what_the_page_says_runs_in_three_processes(line: str, tmp_path: Path) -> None:
     """Batches and buffers that three ranks can't share evenly are rounded up, and said to be, once."""
     if "Cheetah" in line:
         pytest.importorskip("mujoco")
