@@ -21,7 +21,7 @@ from annotated_types import Interval
 
 from rlsuite import mpi
 from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
-from rlsuite.rundir.files import is_locked
+from rlsuite.rundir.files import claim, is_locked
 from rlsuite.rundir.runs import read_config, read_object, read_progress
 from rlsuite.settings import STORED, CountOrZero, Goal, check, flag, marked
 
@@ -44,6 +44,8 @@ class Launch:
     quiet: bool = False  # print nothing but errors
     checkpoint_every: CountOrZero = 1  # epochs from one checkpoint, to resume from, to the next; 0 for none
     cpus: Annotated[int, Interval(ge=1, le=MAX_CPUS)] = 1  # processes that train the one run together, through MPI
+    jobs: CountOrZero = 0  # runs of a grid side by side, each in a process of its own; 0: one after the other
+    job: CountOrZero = 0  # train only this run of the grid, from 1, unless it is finished; for arrays of a cluster
 
     def __post_init__(self) -> None:
         """Raises UserError for a value that makes no sense."""
@@ -89,9 +91,7 @@ def relaunch(argv: Sequence[str], cpus: Sequence[str]) -> int:
     mpiexec = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec")
     if not mpiexec:
         raise UserError('--cpus needs mpiexec: pip install "rlsuite[mpi]"')
-    rest = list(argv)
-    at = next(i for i, word in enumerate(rest) if word.split("=")[0] == "--cpus")
-    del rest[at : at + (1 if "=" in rest[at] else 2)]
+    rest = without(argv, "--cpus")
     job = subprocess.Popen([mpiexec, "-n", cpus[0], sys.executable, "-m", "rlsuite.run", *rest])
     while True:
         try:
@@ -99,6 +99,15 @@ def relaunch(argv: Sequence[str], cpus: Sequence[str]) -> int:
         except KeyboardInterrupt as interrupt:  # the processes save and end; Ctrl-C has reached them already
             if isinstance(interrupt, Terminated):
                 job.terminate()
+
+
+def without(argv: Sequence[str], *flags: str) -> list[str]:
+    """The words of a command line without some flags and their one value each."""
+    rest = list(argv)
+    for name in flags:
+        for at in [i for i, word in enumerate(rest) if word.split("=")[0] == name]:
+            del rest[at : at + (1 if "=" in rest[at] else 2)]
+    return rest
 
 
 def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", resumed: Path | None = None) -> int:
@@ -116,16 +125,15 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
     Raises:
         UserError: bad input, which is found before the first run begins.
     """
-    for job in jobs:  # all of them: the last of a grid may begin in hours
-        _check_environment(algorithm, job.config)
+    check_environments(algorithm, jobs)
     left = list(jobs) if len(jobs) > 1 else []
     # A grid that is whole is trained once more, one that has come to its end too soon goes on.
-    goes_on = any(state != FINISHED for _, state in _earlier(left, command))
+    goes_on = any(state != FINISHED for _, state in earlier(left, command))
     code = 0
     try:
         for number, job in enumerate(jobs, start=1):
             count = f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
-            run, state = _earlier([job], command)[0] if goes_on else (resumed, "")
+            run, state = earlier([job], command)[0] if goes_on else (resumed, "")
             if state in (FINISHED, RUNNING):
                 if mpi.rank == 0 and not job.launch.quiet:
                     print(f"{count}skipped, as {run} is {state}", flush=True)
@@ -140,11 +148,13 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
                 left.remove(job)
     finally:
         if left and mpi.rank == 0:
-            print(f"rlsuite: {_what_is_left(jobs, left)}; go on with: {command}{_cpus()}", file=sys.stderr, flush=True)
+            names = [name for name, job in zip(labels(jobs), jobs, strict=True) if job in left]
+            go_on = f"{command}{_cpus()}"
+            print(f"rlsuite: {what_is_left(names, len(jobs))}; go on with: {go_on}", file=sys.stderr, flush=True)
     return code
 
 
-def _earlier(jobs: Sequence[Job], command: str) -> list[tuple[Path | None, str]]:
+def earlier(jobs: Sequence[Job], command: str) -> list[tuple[Path | None, str]]:
     """What the same command line has made of each job of a grid before: the newest run, and its state.
 
     Runs that are older than any file of this source do not count: a user who has changed an algorithm wants new ones.
@@ -191,13 +201,53 @@ def _is_finished(run: Path, job: Job) -> bool:
     return False
 
 
-def _what_is_left(jobs: Sequence[Job], left: Sequence[Job]) -> str:
-    """Which runs of a grid are not finished, by the settings that vary."""
+def labels(jobs: Sequence[Job]) -> list[str]:
+    """What sets each run of a grid apart, as the flags that vary: "--seed 0 --lam 0.95"."""
     settings = [dataclasses.asdict(job.config) for job in jobs]
     varying = [name for name in settings[0] if any(other[name] != settings[0][name] for other in settings)]
-    names = [" ".join(f"{flag(name)} {getattr(job.config, name)}" for name in varying) for job in left]
+    return [" ".join(f"{flag(name)} {getattr(job.config, name)}" for name in varying) for job in jobs]
+
+
+def what_is_left(names: Sequence[str], count: int) -> str:
+    """Which runs of a grid of so many are not finished, by their labels."""
     shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
-    return f"{len(left)} of {len(jobs)} runs are left ({shown})"
+    return f"{len(names)} of {count} runs are left ({shown})"
+
+
+def train_if_left(algorithm: ModuleType, jobs: Sequence[Job], number: int, command: str) -> int:
+    """Train one run of a grid, and return the exit code.
+
+    If the same command line has finished it before, or another process is at it, this says so. If it has begun it, this
+    goes on with it.
+
+    Args:
+        algorithm: a module of rlsuite.algos.
+        jobs: the grid.
+        number: of the run, from 1.
+        command: the command line of the grid.
+
+    Raises:
+        UserError: bad input.
+    """
+    job, count = jobs[number - 1], f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
+    check_environments(algorithm, [job])
+    data_dir = Path(job.launch.data_dir)
+    name = json.dumps([command, job.launch.exp_name, dataclasses.asdict(job.config)], default=str)
+    with claim(data_dir, name) as claimed:
+        run, state = earlier([job], command)[0] if claimed else (None, RUNNING)
+        if state in (FINISHED, RUNNING):
+            print(f"{count}skipped, as {run or 'it'} is {state}", flush=True)
+            return 0
+        return _train_one(algorithm, job, command, run, count)
+
+
+def check_environments(algorithm: ModuleType, jobs: Sequence[Job]) -> None:
+    """Raise UserError if an environment can't be made, has spaces that don't fit, or asks for too much memory.
+
+    All of a grid are made before the first run begins: the last may begin in hours.
+    """
+    for job in jobs:
+        _check_environment(algorithm, job.config)
 
 
 def _check_environment(algorithm: ModuleType, config: Any) -> None:

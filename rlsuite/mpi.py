@@ -29,8 +29,13 @@ def launched_ranks() -> int:
     return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
 
 
+def is_pool() -> bool:
+    """Whether this is `python -m mpi4py.futures`: its processes wait for tasks, and none is a rank of one training."""
+    return launched_ranks() > 1 and "mpi4py.futures" in sys.modules
+
+
 def _connect() -> tuple[Any, Any]:
-    if launched_ranks() == 1:
+    if launched_ranks() == 1 or is_pool():
         return None, None
     try:
         from mpi4py import MPI

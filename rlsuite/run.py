@@ -24,8 +24,21 @@ except UserError as error:  # processes that were started together and can't be 
     print(f"rlsuite: {error}", file=sys.stderr)
     sys.exit(2)
 
+from rlsuite import pool
 from rlsuite.flags import fields_of, grid, parse, parse_flags, varying
-from rlsuite.launching import Job, Launch, Terminated, algorithm_names, relaunch, signal_code, train_all
+from rlsuite.launching import (
+    Job,
+    Launch,
+    Terminated,
+    algorithm_names,
+    check_environments,
+    labels,
+    relaunch,
+    signal_code,
+    train_all,
+    train_if_left,
+    without,
+)
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.summaries import newest_run
@@ -69,10 +82,35 @@ def begin(argv: Sequence[str]) -> int:
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
     cpus = flags.pop("cpus", ["1"])
+    for name in {"jobs", "job"} & set(flags):
+        if len(flags[name]) > 1:
+            raise UserError(f"{flag(name)} takes one number, not {' '.join(flags[name])}")
     jobs = list(_jobs(algorithm, algo, grid(flags, fields), varying(flags, fields)))
     if cpus != ["1"]:
+        if {"jobs", "job"} & set(flags):
+            raise UserError("--jobs trains several runs, each in one process, --cpus one run in several; choose one")
         return relaunch(argv, cpus)
+    if {"jobs", "job"} & set(flags) or mpi.is_pool():
+        return _train_apart(algorithm, jobs, without(argv, "--jobs", "--job"))
     return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def _train_apart(algorithm: ModuleType, jobs: Sequence[Job], words: list[str]) -> int:
+    """Train the runs of a grid side by side, or only one of them, whose command line without those flags is `words`."""
+    launch = jobs[0].launch
+    command = shlex.join(["python", "-m", "rlsuite.run", *words])
+    if mpi.size > 1:
+        raise UserError("--jobs over MPI is mpiexec -n N python -m mpi4py.futures -m rlsuite.run ..., without --jobs")
+    if launch.job > len(jobs):
+        raise UserError(f"--job {launch.job}: this command line makes {len(jobs)} runs")
+    if launch.job:
+        return train_if_left(algorithm, jobs, launch.job, command)
+    check_environments(algorithm, jobs)
+    tasks = [
+        pool.Task(job, label or algorithm.__name__, command, [*words, "--job", f"{number}"])
+        for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True), start=1)
+    ]
+    return pool.train_all(tasks, launch.jobs, command if mpi.is_pool() else f"{command} --jobs {launch.jobs}")
 
 
 def show_help(algorithm: ModuleType, algo: str, argv: Sequence[str]) -> None:
@@ -283,4 +321,5 @@ def _complain(text: str) -> None:
 
 
 if __name__ == "__main__":
+    pool.end_with_pool()
     sys.exit(main())

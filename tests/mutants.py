@@ -748,13 +748,30 @@ MUTANTS = [
 
     # ---- grids that go on
     Mutant("a grid that is whole is not trained again", "launching.py",
-           "any(state != FINISHED for _, state in _earlier(left, command))", "bool(left)",
+           "any(state != FINISHED for _, state in earlier(left, command))", "bool(left)",
            "test_run.py::test_an_interrupted_grid_goes_on_where_it_was_when_it_is_started_again"),
     Mutant("a grid goes on with what other source has made", "launching.py",
            "same and path.stat().st_mtime > changed", "same",
            "test_run.py::test_a_grid_leaves_alone_what_another_process_trains_and_what_other_source_or_words_have_made"),
     Mutant("a return that rounds to 0 keeps its sign", "common/console.py",
            "round(value, decimals) + 0.0", "value", "common/test_console.py"),
+
+    # ---- runs side by side
+    Mutant("a training outlives its pool", "pool.py",
+           "    os.kill(os.getpid(), SIGTERM)", "    pass",
+           "test_pool.py::test_nothing_outlives_a_pool_and_nothing_is_lost"),
+    Mutant("a pool does not say that a run failed", "pool.py",
+           "else 3 * bool(left)", "else 0",
+           "test_pool.py::test_a_training_that_fails_or_is_killed_takes_no_other_with_it"),
+    Mutant("a claim does not hold", "rundir/files.py",
+           "free = error.errno not in (errno.EACCES, errno.EAGAIN)", "free = True",
+           "test_pool.py::test_what_one_process_has_claimed_no_other_can_claim"),
+    Mutant("a run of a grid is trained again although it is finished", "launching.py",
+           "run, state = earlier([job], command)[0] if claimed", "run, state = (None, '') if claimed",
+           "test_pool.py::test_started_again_it_trains_what_is_left"),
+    Mutant("a process that waits for tasks takes itself for a rank", "mpi.py",
+           "if launched_ranks() == 1 or is_pool():", "if launched_ranks() == 1:",
+           "test_pool.py::test_tasks_wait_for_processes_of_mpi"),
 
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",

@@ -1,9 +1,12 @@
 """Files that are written whole or not at all, read without running anything, and locked against a second writer."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,33 @@ def lock(run_dir: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+@contextmanager
+def claim(folder: Path, name: str) -> Iterator[bool]:
+    """Take a name for this process, until it leaves or dies; False if another process has it.
+
+    The file `.claims` stays empty: a name is a lock on one of the bytes that it could have.
+
+    Raises:
+        OSError: the folder can't be made or written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".claims", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    byte, free = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest()), True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except OSError as error:  # other errors: a file system without locks
+        free = error.errno not in (errno.EACCES, errno.EAGAIN)
+    try:
+        yield free
+    finally:
+        os.close(descriptor)
 
 
 def is_locked(run_dir: Path) -> bool:
