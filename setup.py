@@ -8,7 +8,7 @@ MPI = ["mpi4py>=4", "mpich>=4.1; sys_platform != 'win32'"]
 EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
-    "video": ["imageio>=2.30", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
+    "video": ["pillow>=9.1", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
     "tensorboard": ["tensorboard>=2.12"],
     "mpi": MPI,
     "bench": ["stable-baselines3>=2.3", "sb3-contrib>=2.3", "gymnasium[mujoco]"],
@@ -20,7 +20,7 @@ EXTRAS = {
         "tensorboard>=2.12",
         "stable-baselines3>=2.3",
         "gymnasium[mujoco,box2d,classic-control]",
-        "imageio>=2.30",
+        "pillow>=9.1",
         "imageio-ffmpeg>=0.4.9",
     ],
 }

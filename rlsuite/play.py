@@ -1,7 +1,6 @@
 """The door to looking: `python -m rlsuite.play RUN_DIR [--render | --video FILE]`."""
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlsuite.envs.making import check_module
+from rlsuite.envs.rendering import drivers, has_display, render_modes
 from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.summaries import newest_run
@@ -16,13 +16,13 @@ from rlsuite.rundir.summaries import newest_run
 if TYPE_CHECKING:
     import gymnasium as gym
 
-VIDEO_SUFFIXES = (".mp4", ".gif")
+SHOWN_EPISODES, COUNTED_EPISODES = 1, 10
 
 
 def play(
     run_dir: Path,
     *,
-    episodes: int = 10,
+    episodes: int | None = None,
     seed: int = 0,
     stochastic: bool = False,
     best_policy: bool = False,
@@ -33,7 +33,7 @@ def play(
 
     Args:
         run_dir: the run.
-        episodes: how many.
+        episodes: how many; by default one that is shown or filmed, or ten of which only the returns are printed.
         seed: of these test episodes.
         stochastic: sample actions instead of taking the most probable ones.
         best_policy: take that of the epoch with the highest mean return, not the last one.
@@ -53,17 +53,23 @@ def play(
     from rlsuite.loading import load
     from rlsuite.rundir.policies import load_best_policy
 
-    choose = load(run_dir, best=best_policy).choose(sample=stochastic)
-    if best_policy:
-        _, epoch, ret = load_best_policy(run_dir)
-        print(f"best policy: after epoch {epoch}, whose mean return was {returns(ret)[0]}")
-    seed_everything(seed)
+    episodes = episodes or (SHOWN_EPISODES if render or video else COUNTED_EPISODES)
     with closing(open_env(run_dir, render, video)) as env:
+        choose = load(run_dir, env, best=best_policy).choose(sample=stochastic)
+        if best_policy:
+            _, epoch, ret = load_best_policy(run_dir)
+            print(f"best policy: after epoch {epoch}, whose mean return was {returns(ret)[0]}")
+        seed_everything(seed)
         played, lengths = evaluate(choose, env, episodes, seed)
     stats = episode_stats(played, lengths)
     how = "sampled" if stochastic else "deterministic"
     mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
-    print(f"{len(played)} {how} episodes: return {mean} ± {std} (min {low}, max {high}), length {stats['EpLen']:.1f}")
+    if len(played) == 1:
+        print(f"1 {how} episode: return {mean}, length {lengths[0]}")
+    else:
+        print(
+            f"{len(played)} {how} episodes: return {mean} ± {std} (min {low}, max {high}), length {stats['EpLen']:.1f}"
+        )
     return played
 
 
@@ -108,72 +114,38 @@ def open_env(run_dir: Path, render: bool, video: Path | None) -> "gym.Env[Any, A
     """A run's environment; stepping it shows it in a window or adds to a film, which closing it finishes.
 
     Raises:
-        UserError: the environment has no such rendering, the film can't be written, or a package is missing.
+        UserError: the environment has no such rendering, the film can't be written, a package is missing, or it is no
+            run.
     """
     import gymnasium as gym
 
-    from rlsuite.loading import run_env
+    from rlsuite.loading import algorithm, run_env
 
-    if video and video.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"--video {video} must end in {' or '.join(VIDEO_SUFFIXES)}")
-    if video and not (video.parent.is_dir() and os.access(video.parent, os.W_OK)):
-        raise UserError(f"--video {video}: {video.parent} is no folder that can be written to")
-    mode = "human" if render else "rgb_array" if video else None
     config = read_config(run_dir)
-    env = run_env(config)
-    if mode is None:
-        return env
-    modes = env.metadata.get("render_modes", [])
-    env.close()
-    if mode not in modes:
-        known = f"it knows {', '.join(modes)}" if modes else "it can't be rendered at all"
-        raise UserError(f"environment {config['env']} can't be rendered as {mode}: {known}")
-    env = run_env(config, mode)
-    try:
-        env.reset(seed=0)
-        env.render()
-    except gym.error.DependencyNotInstalled as error:
-        raise UserError(f'rendering needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
-    except Exception as error:  # whatever a graphics library raises on a machine without a screen
-        raise UserError(f"this machine can't render {config['env']} as {mode}: {error}") from error
-    return _film(env, video) if video else env
+    algorithm(config)  # of a folder that is no run, this is the first thing to say
+    if not (render or video):
+        return run_env(config)
+    mode = "human" if render else "rgb_array"
+    with drivers(mode):
+        with closing(run_env(config)) as plain:
+            modes = render_modes(plain)
+        if mode not in modes:
+            known = f"it knows {', '.join(modes)}" if modes else "it can't be rendered at all"
+            raise UserError(f"environment {config['env']} can't be rendered as {mode}: {known}")
+        env = run_env(config, mode)
+        if video:
+            from rlsuite.figures.film import Film
 
-
-def _film(env: "gym.Env[Any, Any]", path: Path) -> "gym.Env[Any, Any]":
-    """The environment, writing a frame to an .mp4 or .gif at every reset and step."""
-    import gymnasium as gym
-
-    try:
-        import imageio.v2 as imageio
-
-        fps = float(env.metadata.get("render_fps") or 30)
-        gif = path.suffix.lower() == ".gif"
-        options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0} if gif else {"fps": fps, "macro_block_size": 2}
-        writer: Any = imageio.get_writer(path, **options)
-    except (ImportError, ValueError) as error:
-        raise UserError(f'--video needs a package that is missing: pip install "rlsuite[video]" ({error})') from error
-
-    class Filmed(gym.Wrapper[Any, Any, Any, Any]):
-        first: Any = None  # frame of an episode; written once the episode goes on
-
-        def reset(self, **options: Any) -> Any:
-            result = super().reset(**options)
-            self.first = self.render()
-            return result
-
-        def step(self, action: Any) -> Any:
-            if self.first is not None:
-                writer.append_data(self.first)
-                self.first = None
-            result = super().step(action)
-            writer.append_data(self.render())
-            return result
-
-        def close(self) -> None:
-            super().close()
-            writer.close()
-
-    return Filmed(env)
+            env = Film(env, video)
+        try:
+            env.reset(seed=0)
+            env.render()
+        except gym.error.DependencyNotInstalled as error:
+            missing = f'pip install "rlsuite[video]" ({error})'
+            raise UserError(f"rendering needs a package that is missing: {missing}") from error
+        except Exception as error:  # whatever a graphics library raises on a machine without a screen
+            raise UserError(f"this machine can't render {config['env']} as {mode}: {error}") from error
+    return env
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,7 +154,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m rlsuite.play", description="Evaluate, watch or film a policy, or replay a training episode."
     )
     parser.add_argument("run", type=Path, help="a finished or running run; of an experiment, its newest")
-    parser.add_argument("--episodes", type=int, default=10, help="how many test episodes (default: 10)")
+    parser.add_argument(
+        "--episodes", type=int, help="how many test episodes (default: 10, or 1 that is shown or filmed)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the test episodes (default: 0)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most probable")
     parser.add_argument("--best-policy", action="store_true", help="that of the best epoch instead of the last one")
@@ -198,6 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run, taken = newest_run([args.run])
         if args.render and args.video:
             raise UserError("--render and --video exclude each other")
+        if args.render and not has_display():
+            raise UserError("--render needs a display, and there is none here; --video film.mp4 makes a film")
         if args.best and args.worst:
             raise UserError("--best and --worst exclude each other")
         if args.best_policy and (args.best or args.worst):
@@ -206,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         if args.epoch is not None and not (args.best or args.worst):
             raise UserError("--epoch goes with --best or --worst")
-        if args.episodes < 1 or args.seed < 0 or (args.epoch is not None and args.epoch < 1):
+        if args.seed < 0 or any(count is not None and count < 1 for count in (args.episodes, args.epoch)):
             raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
         if taken:
             print(f"rlsuite: {taken}", file=sys.stderr)

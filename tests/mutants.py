@@ -56,6 +56,8 @@ FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
 GRID = "test_run.py::test_a_grid_names_what_varies_in_each_header_and_folder"
+FILMED = "figures/test_film.py::test_a_frame_says_step_action_and_return_so_far"
+LEGIBLE = "figures/test_film.py::test_pictures_of_every_size_stay_whole_above_a_text_that_can_be_read"
 STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
@@ -794,6 +796,39 @@ MUTANTS = [
            "suffix=folder_suffix(job.varied),", "", GRID),
     Mutant("headers of a grid do not name what varies", "launching.py",
            "seed {config.seed}{varied}{preset}", "seed {config.seed}{preset}", GRID),
+
+    # ---- watching and filming
+    Mutant("many episodes are shown or filmed", "play.py",
+           "SHOWN_EPISODES, COUNTED_EPISODES = 1, 10", "SHOWN_EPISODES, COUNTED_EPISODES = 10, 10",
+           "test_play.py::test_one_episode_is_shown_or_filmed_where_ten_are_counted"),
+    Mutant("the replay of a training episode is not shown when that is asked for", "play.py",
+           "which, render=args.render,", "which,",
+           "test_play.py::test_the_replay_of_a_training_episode_is_shown_or_filmed_when_that_is_asked_for"),
+    Mutant("a window without a display is refused only when it is to open", "play.py",
+           "if args.render and not has_display():", "if False:",
+           "test_play.py::test_without_a_display_a_window_is_refused_before_anything_is_done"),
+    Mutant("the drivers of a film are heard", "envs/rendering.py",
+           'nullcontext() if mode == "human" else _no_stderr()', "nullcontext()",
+           "test_play.py::test_a_film_is_made_without_a_word_of_the_drivers"),
+    Mutant("after a film, errors are not heard", "envs/rendering.py",
+           "os.dup2(kept, 2)", "pass", "envs/test_rendering.py"),
+    Mutant("the policy of a film is loaded where its drivers are heard", "play.py",
+           "load(run_dir, env, best", "load(run_dir, best",
+           "test_play.py::test_a_film_is_made_without_a_word_of_the_drivers"),
+    Mutant("a film's return is that of the last step", "figures/film.py",
+           "self.ret += float(result[1])", "self.ret = float(result[1])", FILMED),
+    Mutant("a film's steps go on over its episodes", "figures/film.py",
+           "self.steps, self.ret = 0, 0.0", "self.ret = 0.0", FILMED),
+    Mutant("a film begins after the first step", "figures/film.py",
+           "self._add(self.first)", "pass", "figures/test_film.py::test_it_is_as_long_as_it_says"),
+    Mutant("a film has the first picture of an episode that is not played", "figures/film.py",
+           'self.first = self.picture("-")', 'self._add(self.picture("-"))',
+           "figures/test_film.py::test_it_is_as_long_as_it_says"),
+    Mutant("small pictures stay small", "figures/film.py", "-(-MIN_WIDTH // image.width)", "1", LEGIBLE),
+    Mutant("text is longer than its frame is wide", "figures/film.py",
+           "if len(line) <= letters else", "if True else", LEGIBLE),
+    Mutant("a GIF is faster than browsers show it", "figures/film.py",
+           "self.fps = min(self.fps, MAX_GIF_FPS)", "pass", "figures/test_film.py::test_it_is_as_long_as_it_says"),
 
     # ---- the table of runs
     Mutant("a run that another process trains counts as stopped", "rundir/files.py",

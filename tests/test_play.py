@@ -1,13 +1,17 @@
 """Watching policies and replaying training episodes."""
 
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rlsuite.common.console import returns as digits
 from rlsuite.common.logger import Logger
@@ -181,42 +185,134 @@ def test_an_episode_that_does_not_repeat_itself_is_reported(
     assert err.count("\n") == 1
 
 
-def test_a_gif_shows_every_state(cartpole: Path, tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
-    path = tmp_path / "film.gif"
+@pytest.mark.parametrize("name", ["film.gif", "FILM.MP4"])
+def test_the_film_of_a_training_episode_shows_every_state(name: str, cartpole: Path, tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / name
     assert main([str(cartpole), "--epoch", "2", "--worst", "--video", str(path)]) == 0
-    states = 1 + len(load_episode(cartpole, 2, "worst").actions)
-    with image.open(path) as film:
-        assert film.size == (600, 400)
-        durations = []
-        for i in range(film.n_frames):
-            film.seek(i)
-            durations.append(film.info["duration"])
-        assert film.n_frames > states / 2
-        last = np.asarray(film.convert("RGB"), np.float64)
-        film.seek(0)
-        assert np.abs(last - np.asarray(film.convert("RGB"))).max() > 50
-    assert sum(durations) == 20 * states  # 50 frames per second; equal frames are stored once and shown for longer
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-
-
-def test_an_mp4_has_a_frame_for_every_state(cartpole: Path, tmp_path: Path) -> None:
-    imageio = pytest.importorskip("imageio.v2")
-    pytest.importorskip("imageio_ffmpeg")
-    path = tmp_path / "FILM.MP4"
-    assert main([str(cartpole), "--epoch", "2", "--worst", "--video", str(path)]) == 0
-    with imageio.get_reader(path) as reader:
-        assert reader.get_meta_data()["fps"] == 50
-        frames = [np.asarray(frame) for frame in reader]
+    reader = ffmpeg.read_frames(path)
+    about = next(reader)
+    assert about["fps"] == 50
+    width, height = about["size"]
+    assert (width, height) == (600, 464)
+    frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3)[:400].astype(float) for frame in reader]
     assert len(frames) == 1 + len(load_episode(cartpole, 2, "worst").actions)
-    assert frames[0].shape == (400, 600, 3)
-    assert np.abs(frames[0].astype(float) - frames[-1]).max() > 50
+    assert np.abs(frames[0] - frames[-1]).max() > 50
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_filming_does_not_change_the_episodes(cartpole: Path, tmp_path: Path) -> None:
     pytest.importorskip("imageio_ffmpeg")
-    filmed = play(cartpole, episodes=1, seed=0, video=tmp_path / "film.mp4")
-    assert filmed == play(cartpole, episodes=1, seed=0)
+    filmed = play(cartpole, episodes=2, seed=0, video=tmp_path / "film.mp4")
+    assert filmed == play(cartpole, episodes=2, seed=0)
+
+
+class Screen(gym.Env):
+    """Episodes of 3 steps, whose libraries talk on stderr when they are loaded and when they draw the first time."""
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}  # noqa: RUF012 - as Gymnasium has it
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    made: list[str | None] = []  # noqa: RUF012 - of all of them
+    shown = 0
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode, self.drawn = render_mode, False
+        Screen.made.append(render_mode)
+        os.write(2, b"libEGL warning: MESA-LOADER: failed to open swrast\n")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        if self.render_mode == "human":
+            Screen.shown += 1
+        return np.zeros(1, np.float32), 1.0, self.time == 3, False, {}
+
+    def render(self) -> Any:
+        if not self.drawn:
+            os.write(2, b"ALSA lib confmisc.c:855:(parse_card) cannot find card '0'\n")
+        self.drawn = True
+        return np.zeros((10, 10, 3), np.uint8)
+
+
+gym.register("rlsuite-tests/Screen-v0", Screen)
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    return train(tmp_path_factory.mktemp("screen"), "ppo", env="rlsuite-tests/Screen-v0", total_steps=128)
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(Screen, "shown", 0)
+
+
+@pytest.mark.usefixtures("display")
+def test_one_episode_is_shown_or_filmed_where_ten_are_counted(
+    screen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    film = tmp_path / "film.gif"
+    for words, episodes, frames in ([], 10, 0), (["--episodes", "2"], 2, 0), (["--video", str(film)], 1, 4):
+        assert main([str(screen), *words]) == 0
+        many = f"{episodes} deterministic episodes: return 3.00 ± 0.00 (min 3.00, max 3.00), length 3.0\n"
+        one = "1 deterministic episode: return 3.00, length 3\n"
+        made = f"{film}: {frames} frames, 0.4 seconds\n"
+        assert capsys.readouterr().out == (made if frames else "") + (one if episodes == 1 else many)
+    assert Screen.shown == 0
+    assert main([str(screen), "--render"]) == 0
+    assert Screen.shown == 3
+    assert main([str(screen), "--render", "--episodes", "4"]) == 0
+    assert Screen.shown == 3 + 12
+
+
+@pytest.mark.usefixtures("display")
+def test_the_replay_of_a_training_episode_is_shown_or_filmed_when_that_is_asked_for(
+    screen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    assert main([str(screen), "--best"]) == 0
+    assert Screen.shown == 0
+    said = capsys.readouterr().out
+    assert main([str(screen), "--best", "--render"]) == 0
+    assert Screen.shown == 3
+    assert capsys.readouterr().out == said
+    film = tmp_path / "film.gif"
+    assert main([str(screen), "--best", "--video", str(film)]) == 0
+    assert capsys.readouterr().out == f"{film}: 4 frames, 0.4 seconds\n{said}"
+
+
+def test_a_film_is_made_without_a_word_of_the_drivers(
+    screen: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    assert main([str(screen), "--video", str(tmp_path / "film.mp4")]) == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [[], ["--best"]])
+def test_without_a_display_a_window_is_refused_before_anything_is_done(
+    words: list[str],
+    screen: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    for copy in ("a", "b"):
+        shutil.copytree(screen, tmp_path / copy)
+    monkeypatch.setattr(Screen, "made", [])
+    assert main([str(tmp_path), "--render", *words]) == 2
+    said = "rlsuite: --render needs a display, and there is none here; --video film.mp4 makes a film\n"
+    assert capfd.readouterr() == ("", said)
+    assert Screen.made == []
 
 
 @pytest.mark.parametrize("algo", ["ppo", *OFF_POLICY])
@@ -241,7 +337,7 @@ def test_a_training_can_be_watched_while_it_runs(
     train(tmp_path, algo, total_steps=768, env_kwargs='{"max_episode_steps": 120}')
     out = capsys.readouterr()
     assert seen == [0, 0, 0]
-    assert out.out.count("1 deterministic episodes: return ") == 1
+    assert out.out.count("1 deterministic episode: return ") == 1
     assert "best episode of epoch 2: " in out.out
     assert "worst episode of epoch 1: " in out.out
     assert out.err == ""
@@ -252,6 +348,13 @@ def test_playing_leaves_the_run_as_it_is(run: Path) -> None:
     assert main([str(run), "--episodes", "1"]) == 0
     assert main([str(run), "--best"]) == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_film_as_a_module_has_nothing_on_stderr(cartpole: Path, tmp_path: Path, python: Any) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    done = python(tmp_path, "-m", "rlsuite.play", str(cartpole), "--worst", "--video", "film.mp4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"film\.mp4: \d+ frames, \d\.\d seconds\nworst episode of epoch 3: ", done.stdout)
 
 
 def test_play_as_a_module(cartpole: Path, tmp_path: Path, python: Any) -> None:
