@@ -295,7 +295,7 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
         return exit_code(error)
     except KeyboardInterrupt as interrupt:
         if mpi.rank == 0:
-            print(f"\nrlsuite: interrupted{how_to_go_on(logger.run_dir)}", file=sys.stderr)
+            print(f"\nrlsuite: interrupted{how_to_go_on(logger.run_dir, config.env)}", file=sys.stderr)
         return signal_code(interrupt)
     finally:
         logger.close()
@@ -323,24 +323,40 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
     from rlsuite.common.console import returns
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
-    from rlsuite.envs.making import configured_env
+    from rlsuite.envs.making import configured_env, trust_flag
+    from rlsuite.envs.rendering import render_modes
 
-    if launch.test_episodes:
-        with closing(configured_env(config)) as env:
+    with closing(configured_env(config)) as env:
+        modes = render_modes(env)
+        if launch.test_episodes:
             played, lengths = evaluate(ac.mode, env, launch.test_episodes, config.seed)
-        stats = episode_stats(played, lengths)
-        logger.save_result({"TestEpisodes": len(played), **stats})
-        mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
-        count = f"{len(played)} deterministic test episodes"
-        logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
-    logger.say(f"plot it:  python -m rlsuite.plot {shlex.quote(str(logger.run_dir))}")
-    logger.say(f"watch it: python -m rlsuite.play {shlex.quote(str(logger.run_dir))} --render")
+            stats = episode_stats(played, lengths)
+            logger.save_result({"TestEpisodes": len(played), **stats})
+            mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
+            count = f"{len(played)} deterministic test episodes"
+            logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
+    run = shlex.quote(str(logger.run_dir))
+    what, how = _how_to_see(modes)
+    logger.say(f"{'plot it:':9} python -m rlsuite.plot {run}")
+    logger.say(f"{f'{what} it:':9} python -m rlsuite.play {run}{how}{trust_flag(config.env)}")
 
 
-def how_to_go_on(run_dir: Path | None) -> str:
+def _how_to_see(modes: Sequence[str]) -> tuple[str, str]:
+    """What can be done here to see a policy in an environment with these render modes, and the flags of play for it."""
+    from rlsuite.envs.rendering import has_display
+
+    if "human" in modes and has_display():
+        return "watch", " --render"
+    return ("film", " --video film.mp4") if "rgb_array" in modes else ("play", "")
+
+
+def how_to_go_on(run_dir: Path | None, env_id: str) -> str:
     """The command that goes on with a run, or where its policy is, as the end of a sentence; "" if there is nothing."""
+    from rlsuite.envs.making import trust_flag
+
     if run_dir and any((run_dir / "checkpoint").glob("epoch_*")):
-        return f"; go on with: python -m rlsuite.run --resume {shlex.quote(str(run_dir))}{_cpus()}"
+        run = shlex.quote(str(run_dir))
+        return f"; go on with: python -m rlsuite.run --resume {run}{trust_flag(env_id)}{_cpus()}"
     return last_policy(run_dir)
 
 

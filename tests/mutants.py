@@ -58,6 +58,7 @@ RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not
 GRID = "test_run.py::test_a_grid_names_what_varies_in_each_header_and_folder"
 FILMED = "figures/test_film.py::test_a_frame_says_step_action_and_return_so_far"
 LEGIBLE = "figures/test_film.py::test_pictures_of_every_size_stay_whole_above_a_text_that_can_be_read"
+PRINTED = "test_run.py::test_the_commands_that_a_run_prints_at_its_end_work"
 STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
@@ -829,6 +830,15 @@ MUTANTS = [
            "if len(line) <= letters else", "if True else", LEGIBLE),
     Mutant("a GIF is faster than browsers show it", "figures/film.py",
            "self.fps = min(self.fps, MAX_GIF_FPS)", "pass", "figures/test_film.py::test_it_is_as_long_as_it_says"),
+
+    Mutant("a run offers a window where there is no display", "launching.py",
+           'if "human" in modes and has_display():', 'if "human" in modes:', PRINTED),
+    Mutant("a run offers a window of an environment that has none", "launching.py",
+           'if "human" in modes and has_display():', "if has_display():", PRINTED),
+    Mutant("a run offers a film of an environment that draws no pictures", "launching.py",
+           'if "rgb_array" in modes else', "if True else", PRINTED),
+    Mutant("printed commands do not name the module of the environment", "envs/making.py",
+           'f" --import-env {module}" if colon else ""', '""', PRINTED),
 
     # ---- the table of runs
     Mutant("a run that another process trains counts as stopped", "rundir/files.py",

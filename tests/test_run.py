@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from datetime import datetime
 from importlib import import_module
 from inspect import getsource
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 import rlsuite
 import rlsuite.play
+import rlsuite.plot
 import rlsuite.run
 from rlsuite.algos import ppo
 from rlsuite.common.console import returns as digits
@@ -182,7 +184,89 @@ def test_the_run_lies_below_data_in_the_present_folder(
     assert [path.parent for path in find_runs(["elsewhere"])] == [Path("elsewhere", "mine")]
     out = capsys.readouterr().out
     assert f"python -m rlsuite.plot {run}\n" in out
-    assert f"python -m rlsuite.play {run} --render\n" in out
+    assert f"play it:  python -m rlsuite.play {run}\n" in out
+
+
+SHOWN_MODULE = """
+import gymnasium as gym
+import numpy as np
+
+class Shown(gym.Env):
+    metadata = {"render_modes": MODES, "render_fps": 10}
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self.observation_space.sample(), 1.0, False, self.t == 7, {}
+
+    def render(self):
+        return np.zeros((10, 10, 3), np.uint8) if self.render_mode == "rgb_array" else None
+
+gym.register("Shown-v0", Shown)
+"""
+
+
+@pytest.mark.parametrize(
+    ("display", "modes", "expected"),
+    [
+        (":0", ["human", "rgb_array"], "watch it: python -m rlsuite.play {run} --render --import-env shown"),
+        ("", ["human", "rgb_array"], "film it:  python -m rlsuite.play {run} --video film.mp4 --import-env shown"),
+        (":0", ["rgb_array"], "film it:  python -m rlsuite.play {run} --video film.mp4 --import-env shown"),
+        ("", ["human", "ansi"], "play it:  python -m rlsuite.play {run} --import-env shown"),
+        (":0", [], "play it:  python -m rlsuite.play {run} --import-env shown"),
+    ],
+)
+def test_the_commands_that_a_run_prints_at_its_end_work(
+    display: str,
+    modes: list[str],
+    expected: str,
+    tmp_path: Path,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shown.py").write_text(SHOWN_MODULE.replace("MODES", repr(modes)))
+    settings = {"data_dir": "my data", "total_steps": 128, "test_episodes": len(modes)}
+    assert main(command("ppo", env="shown:Shown-v0", **settings)) == 0
+    *_, plot, see = capsys.readouterr().out.splitlines()
+    (run,) = find_runs(["my data"])
+    assert plot == f"plot it:  python -m rlsuite.plot {shlex.quote(str(run))}"
+    assert see == expected.format(run=shlex.quote(str(run)))
+    del sys.modules["shown"]  # as in another process
+    assert rlsuite.plot.main(shlex.split(plot)[5:]) == 0
+    assert rlsuite.play.main(shlex.split(see)[5:]) == 0
+    assert (tmp_path / "film.mp4").exists() == ("film it" in see)
+    del sys.modules["shown"]
+
+
+def test_the_command_that_goes_on_with_an_interrupted_run_names_the_module_of_its_environment(
+    tmp_path: Path, command: Any, python: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_module.py").write_text(USER_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    wrapper, make = stop_at(300), gym.make
+    monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
+    assert main(command("ppo", env="my_module:Short-v0", total_steps=512, data_dir=tmp_path / "data")) == 130
+    (run,) = find_runs([tmp_path / "data"])
+    again = f"python -m rlsuite.run --resume {run} --import-env my_module"
+    assert capsys.readouterr().err.strip() == f"rlsuite: interrupted; go on with: {again}"
+    assert python(tmp_path, *shlex.split(again)[1:]).returncode == 0
+    assert read_progress(run)["TotalEnvInteracts"][-1] == 512
 
 
 def test_the_printed_return_is_the_one_in_result_json(

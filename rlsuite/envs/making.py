@@ -164,6 +164,12 @@ def check_module(env_id: str, trusted: str) -> None:
         )
 
 
+def trust_flag(env_id: str) -> str:
+    """With what a command that goes on with or plays a run on this environment ends, for `check_module` to let it."""
+    module, colon, _ = env_id.partition(":")
+    return f" --import-env {module}" if colon else ""
+
+
 def json_object(text: str, flag: str) -> dict[str, Any]:
     """Parse a flag's value that has to be a JSON object.
 
