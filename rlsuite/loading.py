@@ -1,6 +1,7 @@
 """A trained policy, out of a run directory: `act = rlsuite.load(run_dir)(obs)`."""
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
 from rlsuite.rundir.policies import load_best_policy, load_snapshot, load_weights, saved_epochs
 from rlsuite.rundir.runs import read_config
+from rlsuite.rundir.summaries import newest_run
 
 Array = NDArray[Any]
 
@@ -109,7 +111,7 @@ def load(
     """The policy of a run, with its last saved weights, or with those of its best epoch.
 
     Args:
-        run_dir: the run.
+        run_dir: the run; an experiment's folder stands for its newest run, and a line on stderr says which that is.
         env: tells the spaces; by default the environment that config.json names is made for it.
         actor_critic: the class of its networks, if it was trained with one of your own.
         best: take the policy after the epoch with the highest mean return, of test episodes if there were any.
@@ -118,6 +120,10 @@ def load(
         UserError: no policy there, a damaged file, or weights that do not fit config.json or the class.
     """
     run_dir = Path(run_dir)
+    if run_dir.is_dir() and not (run_dir / "config.json").exists():
+        run_dir, taken = newest_run([run_dir])
+        if taken:
+            print(f"rlsuite: {taken}", file=sys.stderr)
     arrays = load_best_policy(run_dir)[0] if best else read_safetensors(run_dir / "policy.safetensors")[0]
     (ac,), obs_space = _build(run_dir, [arrays], env, actor_critic)
     return Policy(ac, obs_space)

@@ -798,6 +798,13 @@ MUTANTS = [
     Mutant("headers of a grid do not name what varies", "launching.py",
            "seed {config.seed}{varied}{preset}", "seed {config.seed}{preset}", GRID),
 
+    Mutant("an experiment's folder is loaded without saying which run that is", "loading.py",
+           'print(f"rlsuite: {taken}", file=sys.stderr)', "pass",
+           "test_loading.py::test_an_experiment_is_its_newest_run"),
+    Mutant("an experiment's folder is not loaded", "loading.py",
+           "run_dir, taken = newest_run([run_dir])", "taken = newest_run([run_dir])[1]",
+           "test_loading.py::test_an_experiment_is_its_newest_run"),
+
     # ---- watching and filming
     Mutant("many episodes are shown or filmed", "play.py",
            "SHOWN_EPISODES, COUNTED_EPISODES = 1, 10", "SHOWN_EPISODES, COUNTED_EPISODES = 10, 10",

@@ -320,6 +320,9 @@ def test_what_does_not_fit_config_json_is_one_sentence(
 
 
 def test_without_a_policy_or_snapshots_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run in "):
+        rlsuite.load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"policy\.safetensors does not exist"):
         rlsuite.load(tmp_path)
     with pytest.raises(UserError, match="has no snapshots yet"):
@@ -357,3 +360,17 @@ def test_the_environment_of_a_run_is_made_with_its_arguments(trained: Any) -> No
     assert algorithm({"algo": "ppo"}) is ppo
     with pytest.raises(UserError, match=re.escape("in Python, rlsuite.load(run_dir, env)")):
         run_env({"custom_env": True, "env": "CartPole-v1"})
+
+
+def test_an_experiment_is_its_newest_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = train(ppo, tmp_path, "counted", seed=1)
+    assert rlsuite.load(first.parent).ac.state_dict().keys() == rlsuite.load(first).ac.state_dict().keys()
+    assert capsys.readouterr().err == ""
+    second = train(ppo, tmp_path, "counted", seed=2)
+    for newest, older, year in (first, second, 2999), (second, first, 3000):
+        config = json.loads((newest / "config.json").read_text())
+        (newest / "config.json").write_text(json.dumps(config | {"started": f"{year}-01-01 00:00:00"}))
+        weights, wanted, other = (rlsuite.load(run).ac.state_dict() for run in (tmp_path, newest, older))
+        assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+        assert not all(torch.equal(weights[name], other[name]) for name in other)
+        assert capsys.readouterr() == ("", f"rlsuite: of the 2 runs in {tmp_path} this is the newest: {newest}\n")
