@@ -320,7 +320,7 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
     Raises:
         NonFiniteError, EnvError: the environment fails in a test episode.
     """
-    from rlsuite.common.console import returns
+    from rlsuite.common.console import acting, returns
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
     from rlsuite.envs.making import configured_env, trust_flag
@@ -333,7 +333,7 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
             stats = episode_stats(played, lengths)
             logger.save_result({"TestEpisodes": len(played), **stats})
             mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
-            count = f"{len(played)} deterministic test episodes"
+            count = f"{len(played)} {acting(ac)} test episodes"
             logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
     run = shlex.quote(str(logger.run_dir))
     what, how = _how_to_see(modes)

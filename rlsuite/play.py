@@ -46,7 +46,7 @@ def play(
     Raises:
         UserError: no policy there, or it can't be shown in the way asked for.
     """
-    from rlsuite.common.console import returns
+    from rlsuite.common.console import acting, returns
     from rlsuite.common.seeding import seed_everything
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
@@ -55,14 +55,15 @@ def play(
 
     episodes = episodes or (SHOWN_EPISODES if render or video else COUNTED_EPISODES)
     with closing(open_env(run_dir, render, video)) as env:
-        choose = load(run_dir, env, best=best_policy).choose(sample=stochastic)
+        policy = load(run_dir, env, best=best_policy)
+        choose = policy.choose(sample=stochastic)
         if best_policy:
             _, epoch, ret = load_best_policy(run_dir)
             print(f"best policy: after epoch {epoch}, whose mean return was {returns(ret)[0]}")
         seed_everything(seed)
         played, lengths = evaluate(choose, env, episodes, seed)
     stats = episode_stats(played, lengths)
-    how = "sampled" if stochastic else "deterministic"
+    how = acting(policy.ac, stochastic)
     mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
     if len(played) == 1:
         print(f"1 {how} episode: return {mean}, length {lengths[0]}")

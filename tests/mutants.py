@@ -806,6 +806,9 @@ MUTANTS = [
            "test_loading.py::test_an_experiment_is_its_newest_run"),
 
     # ---- watching and filming
+    Mutant("episodes of random actions are called deterministic", "common/console.py",
+           'if sample or ac.mode == getattr(ac, "act", None) else', "if sample else",
+           "algos/test_random.py::test_nobody_calls_its_test_episodes_deterministic"),
     Mutant("many episodes are shown or filmed", "play.py",
            "SHOWN_EPISODES, COUNTED_EPISODES = 1, 10", "SHOWN_EPISODES, COUNTED_EPISODES = 10, 10",
            "test_play.py::test_one_episode_is_shown_or_filmed_where_ten_are_counted"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 TABLE_COLUMNS = ("AverageEpRet", "MinEpRet", "MaxEpRet", "EpLen", "Entropy", "KL", "ExplainedVariance")
 
@@ -64,6 +65,11 @@ def returns(*values: float) -> list[str]:
     size = max((abs(value) for value in values[:2] if math.isfinite(value)), default=0.0)
     decimals = max(1, 2 - math.floor(math.log10(size))) if size else 1
     return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]  # -0.0 + 0.0 is 0.0
+
+
+def acting(ac: Any, sample: bool = False) -> str:
+    """How a policy takes its actions: "deterministic", or "sampled" where that is asked for or all it can do."""
+    return "sampled" if sample or ac.mode == getattr(ac, "act", None) else "deterministic"
 
 
 def line(row: Mapping[str, float]) -> str:

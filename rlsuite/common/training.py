@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlsuite import mpi, settings
-from rlsuite.common.console import returns
+from rlsuite.common.console import acting, returns
 from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
@@ -21,7 +21,7 @@ from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
-CONFIRMING = 20  # deterministic test episodes that have to reach `stop_at` too
+CONFIRMING = 20  # test episodes that have to reach `stop_at` too
 ENOUGH_EPISODES = 5  # finished episodes of an epoch whose mean says something about the policy
 
 
@@ -150,7 +150,7 @@ class Training:
             return False
         tests = test_episodes(self.ac.mode, self.test_env, CONFIRMING, self.config.seed)["AverageTestEpRet"]
         (ret,), (tested,), (wanted,) = returns(self.returns.last), returns(tests), returns(goal)
-        found = f"epoch {self.finished} returned {ret} and {CONFIRMING} deterministic test episodes {tested}"
+        found = f"epoch {self.finished} returned {ret} and {CONFIRMING} {acting(self.ac)} test episodes {tested}"
         if tests < goal:
             self.logger.say(f"{found}, less than --stop-at {wanted}: training goes on")
             return False

@@ -1,5 +1,6 @@
 """The random baseline: uniform actions, and the entropy that they have."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rlsuite.algos.random import UniformPolicy
 from rlsuite.common.logger import Logger
 from rlsuite.envs.episodes import random_return
 from rlsuite.loading import load
+from rlsuite.play import main as play
 from rlsuite.rundir.runs import find_runs, read_progress
 
 OBS = spaces.Box(-1, 1, (3,), np.float32)
@@ -82,3 +84,15 @@ def test_a_loaded_policy_samples_either_way(tmp_path: Path) -> None:
     policy, obs = load(run), np.zeros((100, 4), np.float32)
     for sample in (False, True):
         assert set(policy(obs, sample=sample)) == {0, 1}
+
+
+def test_nobody_calls_its_test_episodes_deterministic(
+    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, "random", stop_at=5, test_episodes=3)
+    assert play([str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "deterministic" not in out
+    assert re.search(r"stopped early, .* and 20 sampled test episodes \d", out)
+    assert re.search(r"final return .*; 3 sampled test episodes\)\n", out)
+    assert re.search(r"\n10 sampled episodes: return ", out)
