@@ -39,6 +39,7 @@ setup(
         "torch>=2.4",
         "gymnasium>=1.0",
         "numpy>=1.26",
+        "scipy>=1.11",
         "matplotlib>=3.8",
         "safetensors>=0.4.3",
         "annotated-types>=0.6",

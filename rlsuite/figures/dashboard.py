@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlsuite.analysis.statistics import FEW_SEEDS, MIN_SEEDS
 from rlsuite.errors import UserError
-from rlsuite.figures.intervals import FEW_SEEDS, MIN_SEEDS, X_COLUMN, Array, Curve, aggregate
+from rlsuite.figures.intervals import X_COLUMN, Array, Curve, aggregate
 from rlsuite.figures.panels import BESIDE, RETURNS, TITLES, choose_columns
 from rlsuite.figures.style import (
     COLORS,

@@ -1,13 +1,12 @@
 """One column over several seeds: its mean, and a confidence band around it."""
 
-import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsuite.analysis.statistics import t_interval
 from rlsuite.rundir.runs import Columns
 
 Array = NDArray[np.float64]
@@ -15,8 +14,6 @@ Array = NDArray[np.float64]
 X_COLUMN = "TotalEnvInteracts"
 """What curves are drawn against unless another column is asked for, env steps."""
 HUGE = 1e100  # No measurement is that large, and matplotlib overflows on it.
-MIN_SEEDS = 3  # for an interval; two seeds say next to nothing about the spread
-FEW_SEEDS = 5  # below that, an interval rests on little
 MAX_POINTS = 1000  # of a curve; a panel has fewer pixels
 
 
@@ -28,51 +25,6 @@ class Curve(NamedTuple):
     lo: Array
     hi: Array
     runs: list[tuple[Array, Array]]
-
-
-def t_interval(values: Array, level: float = 0.95) -> tuple[Array, Array]:
-    """Confidence interval of the mean over seeds: mean ± t·s/√n, s the standard deviation of the n seeds.
-
-    It holds exactly where seeds are normally distributed. On skewed ones it covers less than it says: with 3 to 10
-    seeds 88% to 90% instead of 95% on exponential, 82% to 84% on lognormal ones.
-
-    Args:
-        values: (S, X), one row per seed; NaN where a seed has no value.
-        level:  share of such intervals that hold the true mean.
-
-    Returns:
-        lo, hi (X,): NaN where fewer than `MIN_SEEDS` have a value.
-    """
-    there = np.isfinite(values)
-    n = there.sum(axis=0)
-    enough = n >= MIN_SEEDS
-    count = np.where(enough, n, MIN_SEEDS)
-    mean = np.where(there, values, 0).sum(axis=0) / count
-    var = np.where(there, values - mean, 0) ** 2
-    counts, place = np.unique(count, return_inverse=True)
-    t = np.array([t_quantile(int(k) - 1, level) for k in counts])
-    width = t[place] * np.sqrt(var.sum(axis=0) / (count - 1) / count)
-    return np.where(enough, mean - width, np.nan), np.where(enough, mean + width, np.nan)
-
-
-@functools.lru_cache
-def t_quantile(df: int, level: float = 0.95) -> float:
-    """Return the t for which Student's variable lies in [-t, t] with probability `level`, to 10 digits.
-
-    Source: Abramowitz and Stegun 1964, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4, with t = √df·tan θ.
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):  # each halves what θ may be
-        theta = (low + high) / 2
-        term = total = 1.0 if df % 2 == 0 else math.cos(theta)
-        for k in range(1 + df % 2, df - 2, 2):
-            term *= k / (k + 1) * math.cos(theta) ** 2
-            total += term
-        inside = math.sin(theta) * total
-        if df % 2:
-            inside = 2 / math.pi * (theta + (inside if df > 1 else 0))
-        low, high = (theta, high) if inside < level else (low, theta)
-    return math.sqrt(df) * math.tan(low)
 
 
 def aggregate(

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlsuite.analysis.statistics import FEW_SEEDS, MIN_SEEDS, t_interval
 from rlsuite.errors import UserError
-from rlsuite.figures.intervals import FEW_SEEDS, MIN_SEEDS, Array, measured, t_interval
+from rlsuite.figures.intervals import Array, measured
 from rlsuite.rundir.runs import Columns, Group, read_progress
 from rlsuite.rundir.summaries import DAMAGED, RETURN, TEST_RETURN, summarize
 

@@ -1,74 +1,17 @@
 """The mean over seeds and its confidence band, against numbers worked out by hand."""
 
-import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import pytest
 
-from rlsuite.figures.intervals import MAX_POINTS, aggregate, moving_mean, t_interval, t_quantile
+from rlsuite.analysis.statistics import t_interval
+from rlsuite.figures.intervals import MAX_POINTS, aggregate, moving_mean
 
 nan = np.nan
 
 
 def log(steps: Any, **columns: Any) -> dict[str, np.ndarray]:
     return {"TotalEnvInteracts": np.array(steps, dtype=float)} | {k: np.array(v, float) for k, v in columns.items()}
-
-
-@pytest.mark.parametrize(
-    ("df", "level", "t"),  # from Fisher and Yates' table, with more digits; 1 and 2 have a closed form
-    [
-        (1, 0.95, math.tan(0.95 * math.pi / 2)),
-        (2, 0.95, 0.95 * math.sqrt(2 / (1 - 0.95**2))),
-        (3, 0.95, 3.182446305284263),
-        (4, 0.95, 2.7764451051977987),
-        (5, 0.99, 4.032142983557536),
-        (9, 0.95, 2.2621571627409915),
-        (29, 0.95, 2.0452296421327034),
-        (30, 0.95, 2.042272456301238),
-        (100, 0.95, 1.9839715185235556),
-    ],
-)
-def test_t_quantile_against_known_values(df: int, level: float, t: float) -> None:
-    assert t_quantile(df, level) == pytest.approx(t, rel=1e-10)
-
-
-def test_t_quantile_of_many_degrees_of_freedom_is_nearly_the_normal_one() -> None:
-    assert t_quantile(10_000) == pytest.approx(NormalDist().inv_cdf(0.975), rel=3e-4)
-
-
-def test_t_interval_by_hand() -> None:
-    lo, hi = t_interval(np.array([[1.0, 4.0], [2.0, 4.0], [6.0, 4.0]]))  # mean 3, s² = 7
-    width = 4.302652729911275 * math.sqrt(7 / 3)
-    np.testing.assert_allclose([lo, hi], [[3 - width, 4], [3 + width, 4]], rtol=1e-9)
-
-
-def test_t_interval_counts_only_the_seeds_that_are_there_and_needs_three() -> None:
-    values = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [6.0, 6.0, nan], [3.0, nan, nan]])
-    lo, hi = t_interval(values)
-    np.testing.assert_allclose([lo[0], hi[0]], np.array(t_interval(values[:, :1]))[:, 0])
-    np.testing.assert_allclose([lo[1], hi[1]], np.array(t_interval(values[:3, :1]))[:, 0])
-    assert np.isnan([lo[2], hi[2]]).all()
-    assert np.isnan(t_interval(values[:2])).all()
-
-
-@pytest.mark.parametrize(
-    ("kind", "n", "covered"),
-    [
-        *[("normal", 3, 0.95), ("normal", 5, 0.95), ("normal", 10, 0.95)],
-        # Seeds of which a few are far better than the rest: the interval holds less often than it says.
-        *[("exponential", 3, 0.887), ("exponential", 5, 0.884), ("exponential", 10, 0.900)],
-        *[("lognormal", 3, 0.838), ("lognormal", 5, 0.822), ("lognormal", 10, 0.839)],
-    ],
-)
-def test_coverage_of_the_t_interval(kind: str, n: int, covered: float) -> None:
-    rng, repetitions = np.random.default_rng(0), 20_000
-    values = getattr(rng, kind if kind != "normal" else "standard_normal")(size=(n, repetitions))
-    true = {"normal": 0, "exponential": 1, "lognormal": math.exp(0.5)}[kind]
-    lo, hi = t_interval(values)
-    error = math.sqrt(covered * (1 - covered) / repetitions)  # of the simulation
-    assert np.mean((lo <= true) & (true <= hi)) == pytest.approx(covered, abs=3.5 * error)
 
 
 def test_aggregate_interpolates_between_the_rows_of_a_run() -> None:
