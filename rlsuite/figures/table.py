@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlsuite.analysis.statistics import FEW_SEEDS, MIN_SEEDS, t_interval
+from rlsuite.analysis.statistics import FEW_SEEDS, MANY_SEEDS, MIN_SEEDS, estimate
 from rlsuite.errors import UserError
 from rlsuite.figures.intervals import Array, measured
 from rlsuite.rundir.runs import Columns, Group, read_progress
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     final: float
     """mean over the runs: of each the final test episodes, without them the last epoch"""
     low: float
-    """of the 95% t-interval of that mean"""
+    """of the 95% interval of that mean, see `estimate`"""
     high: float
     best: float
     """highest mean return of an epoch, of any run"""
@@ -51,9 +51,9 @@ def tabulate(groups: Sequence[Group]) -> list[Row]:
                 raise UserError(f"{summary.run}: {summary.why}")
         final, best = (_finite([getattr(s, name) for s in summaries]) for name in ("ret", "best"))
         area = _finite([area_under_curve(log) for log in logs])
-        ((low,), (high,)) = t_interval(final[:, None])
-        means = [float(values.mean()) if values.size else np.nan for values in (final, area)]
-        rows.append(Row(label, final.size, means[0], low, high, best.max(initial=-np.inf), means[1]))
+        mean, low, high = estimate(final[:, None]) if final.size else (np.nan,) * 3
+        height = float(area.mean()) if area.size else np.nan
+        rows.append(Row(label, final.size, mean, low, high, best.max(initial=-np.inf), height))
     return [row if row.n else row._replace(best=np.nan) for row in rows]
 
 
@@ -79,7 +79,8 @@ def lines_of(rows: Sequence[Row]) -> list[str]:
         "  ".join([group.ljust(wide[0]), *(c.rjust(w) for c, w in zip(rest, wide[1:], strict=True))]).rstrip()
         for group, *rest in cells
     ]
-    few = [f"fewer than {MIN_SEEDS} runs: no interval"] * any(row.n < MIN_SEEDS for row in rows)
+    few = [f"from {MANY_SEEDS} runs on by bootstrap"] * any(row.n >= MANY_SEEDS for row in rows)
+    few += [f"fewer than {MIN_SEEDS} runs: no interval"] * any(row.n < MIN_SEEDS for row in rows)
     few += [f"fewer than {FEW_SEEDS} runs are few"] * any(MIN_SEEDS <= row.n < FEW_SEEDS for row in rows)
     return [
         *lines,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlsuite.analysis.statistics import bootstrap_interval
 from rlsuite.errors import UserError
 from rlsuite.figures.table import area_under_curve, csv_of, lines_of, tabulate
 from rlsuite.rundir.runs import group_by_settings
@@ -35,6 +36,14 @@ def test_the_final_return_is_that_of_the_test_episodes(tmp_path: Path, make_run:
     (run / "result.json").write_text(json.dumps({"AverageEpRet": 50.0, "StdEpRet": 0.0}))
     (row,) = tabulate(group_by_settings([run]))
     assert (row.final, row.best, row.area) == (50, 7, 2.5)
+
+
+def test_from_ten_runs_on_the_interval_is_from_the_bootstrap(tmp_path: Path, make_run: MakeRun) -> None:
+    finals = [float(seed**2) for seed in range(10)]
+    runs = [make_run(tmp_path / f"{s}", {"AverageEpRet": [0, 0, v]}, seed=s) for s, v in enumerate(finals)]
+    (row,) = rows = tabulate(group_by_settings(runs))
+    assert (row.low, row.high) == bootstrap_interval(np.array(finals)[:, None])
+    assert "from, to: 95% t-interval of that mean; from 10 runs on by bootstrap" in lines_of(rows)
 
 
 def test_a_damaged_run_is_not_left_out_without_a_word(tmp_path: Path, make_run: MakeRun) -> None:
