@@ -26,6 +26,7 @@ from tables import DATA, write_table
 from rlsuite.analysis.statistics import (
     IQM,
     Comparison,
+    bootstrap,
     compare,
     compare_cells,
     estimate,
@@ -33,6 +34,7 @@ from rlsuite.analysis.statistics import (
     performance_profile,
     probability_of_improvement,
     seeds_needed,
+    trimmed_mean,
     trimmed_t_interval,
     welch_difference,
 )
@@ -112,6 +114,12 @@ def t_holds(rng: Rng, n: int, kind: str, trim: float) -> bool:
     return holds(low, high, true_iqm(kind) if trim else true_mean(kind))
 
 
+def percentiles_hold(rng: Rng, n: int, kind: str) -> bool:
+    """The mean's interval from plain percentiles of the bootstrap, which rliable takes for any number of seeds."""
+    low, high = np.quantile(bootstrap(draw(rng, kind, (n, 1)), trimmed_mean), [0.025, 0.975])
+    return holds(low, high, true_mean(kind))
+
+
 def profile_holds(rng: Rng, n: int, kind: str) -> bool:
     """The interval of a performance profile, at a threshold that four fifths of the runs exceed."""
     threshold = {"normal": FIFTH, "skewed": math.exp(FIFTH), "bimodal": (FAILED + SOLVED) / 2}[kind]
@@ -186,6 +194,7 @@ def lines() -> Iterator[Line]:
         for name, trim in (("mean", 0.0), ("IQM", IQM)):
             yield Line("coverage", name, kind, partial(estimate_holds, kind=kind, trim=trim))
             yield Line("coverage", f"{name}, always t", kind, partial(t_holds, kind=kind, trim=trim))
+        yield Line("coverage", "mean, plain bootstrap", kind, partial(percentiles_hold, kind=kind))
         yield Line("coverage", "profile", kind, partial(profile_holds, kind=kind))
         for test in ("Welch", "paired", "paired, alike"):
             yield Line("coverage", test, kind, partial(difference_holds, kind=kind, test=test))
