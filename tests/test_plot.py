@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rlsuite import plot
 from rlsuite.errors import UserError
-from rlsuite.figures.panels import TITLES
+from rlsuite.rundir.columns import TITLES
 
 nan = np.nan
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from rlsuite import mpi
 from rlsuite.common.console import LiveTable, line
 from rlsuite.errors import EnvError, NonFiniteError, UserError
+from rlsuite.rundir.columns import tag
 from rlsuite.rundir.files import lock, new_directory, refuse_link, write_atomically
 from rlsuite.rundir.runs import read_config
 from rlsuite.rundir.versions import git_commit, versions
@@ -176,7 +177,7 @@ class Logger:
         if self._events:
             for name, value in row.items():
                 if math.isfinite(value):
-                    self._events.add_scalar(name, value, row["TotalEnvInteracts"])
+                    self._events.add_scalar(tag(name), value, row["TotalEnvInteracts"])
             self._events.flush()
         if self._live:
             self._live.show(row)

@@ -15,7 +15,7 @@ import numpy as np
 from rlsuite.analysis.statistics import FEW_SEEDS, MIN_SEEDS
 from rlsuite.errors import UserError
 from rlsuite.figures.intervals import X_COLUMN, Array, Curve, aggregate
-from rlsuite.figures.panels import BESIDE, RETURNS, TITLES, choose_columns
+from rlsuite.figures.panels import BESIDE, RETURNS, choose_columns
 from rlsuite.figures.style import (
     COLORS,
     GREY,
@@ -28,6 +28,7 @@ from rlsuite.figures.style import (
     title_of,
 )
 from rlsuite.figures.unexplained import mark_unexplained
+from rlsuite.rundir.columns import TITLES
 from rlsuite.rundir.runs import Columns, Group, read_config, read_progress
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it

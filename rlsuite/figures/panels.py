@@ -1,4 +1,4 @@
-"""Which columns are worth a panel, and what the panels are called."""
+"""Which columns are worth a panel."""
 
 from collections.abc import Sequence
 
@@ -8,77 +8,6 @@ from rlsuite.figures.intervals import HUGE
 from rlsuite.rundir.runs import Columns
 
 N_PANELS = 6
-
-# fmt: off
-TITLES = {
-    "Epoch": "epoch",
-    "TotalEnvInteracts": "environment steps",
-    "GradSteps": "gradient steps",
-    "Time": "time (s)",
-    "StepsPerSec": "steps per second",
-    "AverageEpRet": "return",
-    "StdEpRet": "return: standard deviation of an epoch",
-    "MinEpRet": "return: worst episode",
-    "MaxEpRet": "return: best episode",
-    "EpLen": "episode length (steps)",
-    "AverageTestEpRet": "test return (no exploration)",
-    "StdTestEpRet": "test return: standard deviation",
-    "MinTestEpRet": "test return: worst episode",
-    "MaxTestEpRet": "test return: best episode",
-    "TestEpLen": "test episode length (steps)",
-    "Entropy": "entropy (nats)",
-    "ActionEntropy": "entropy of all actions taken (nats)",
-    "StateEntropy": "entropy of the states (nats)",
-    "KL": "KL divergence (nats)",
-    "KLPredicted": "KL divergence, as predicted (nats)",
-    "KLCoef": "weight of the KL penalty",
-    "ExplainedVariance": "explained variance",
-    "ExplainedVarianceTD": "explained variance of the targets",
-    "ValueMean": "predicted value",
-    "ValueStd": "predicted value: standard deviation",
-    "ReturnMean": "observed return-to-go",
-    "ValueBias": "value bias: predicted \N{MINUS SIGN} observed",
-    "QVals": "predicted Q",
-    "QGap": "disagreement of the two Q",
-    "TDError": "mean |target \N{MINUS SIGN} Q|",
-    "TargetGap": "mean |Q \N{MINUS SIGN} target network's Q|",
-    "AdvStd": "advantages: standard deviation",
-    "ClipFrac": "share of samples clipped",
-    "StopIter": "passes before the KL stopped them",
-    "Ratio1": "largest |ratio \N{MINUS SIGN} 1| before a step",
-    "BacktrackIters": "times a step was shortened",
-    "StepAccepted": "share of steps accepted",
-    "LossPi": "policy loss",
-    "LossV": "value loss",
-    "LossQ": "Q loss",
-    "LossQ2": "loss of the second Q",
-    "LossAlpha": "temperature loss",
-    "Alpha": "temperature",
-    "GradNormPi": "gradient norm, policy",
-    "GradNormV": "gradient norm, value",
-    "GradNormQ": "gradient norm, Q",
-    "GradNormAlpha": "gradient norm, temperature",
-    "UpdateRatioPi": "relative change of the policy",
-    "UpdateRatioV": "relative change of the value",
-    "UpdateRatioQ": "relative change of Q",
-    "UpdateRatioAlpha": "relative change of the temperature",
-    "PiLR": "learning rate, policy",
-    "VfLR": "learning rate, value",
-    "QLR": "learning rate, Q",
-    "AlphaLR": "learning rate, temperature",
-    "LogStd": "mean ln σ",
-    "ClippedActions": "share of actions out of bounds",
-    "ActionSaturation": "share of actions at a bound",
-    "ActNoise": "σ of the noise (half widths)",
-    "Epsilon": "ε: share of random actions",
-    "GreedyFlips": "share of greedy actions changed",
-    "EliteRet": "return of the elite",
-    "ParamStd": "σ of the parameters",
-    "Generation": "generation",
-}
-"""What a panel says instead of the column's name."""
-# fmt: on
-
 RETURNS = {"AverageEpRet": ("MinEpRet", "MaxEpRet"), "AverageTestEpRet": ("MinTestEpRet", "MaxTestEpRet")}
 """The worst and the best episode behind a mean return."""
 BESIDE = {"QVals": ("ReturnMean", "Q (thick), observed return (thin)")}

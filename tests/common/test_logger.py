@@ -15,18 +15,21 @@ from rlsuite.rundir.files import lock
 CONFIG = ppo.Config("CartPole-v1")
 
 
-def test_tensorboard_gets_every_finite_number_at_its_env_step(tmp_path):
+def test_tensorboard_gets_every_finite_number_at_its_env_step_and_in_its_group(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = Logger(data_dir=tmp_path, tensorboard=True, quiet=True)
     logger.start("ppo", CONFIG, 1000)
     for steps, ret in ((100, math.nan), (200, 7.0)):
-        logger.log_epoch({"Epoch": steps // 100, "AverageEpRet": ret, "KL": 0.5, "TotalEnvInteracts": steps})
+        logger.log_epoch({"Epoch": steps // 100, "AverageEpRet": ret, "KL": 0.5, "TotalEnvInteracts": steps, "X": 1})
     logger.close()
     events = EventAccumulator(str(logger.run_dir))
     events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("AverageEpRet")] == [(200, 7.0)]
-    assert [(e.step, e.value) for e in events.Scalars("KL")] == [(100, 0.5), (200, 0.5)]
+    assert [(e.step, e.value) for e in events.Scalars("return/AverageEpRet")] == [(200, 7.0)]
+    assert [(e.step, e.value) for e in events.Scalars("policy/KL")] == [(100, 0.5), (200, 0.5)]
+    tags = ["return/AverageEpRet", "policy/KL", "other/X"]
+    tags += [f"time/{name}" for name in ("Epoch", "TotalEnvInteracts", "Time", "StepsPerSec")]
+    assert sorted(events.Tags()["scalars"]) == sorted(tags)
 
 
 def test_tensorboard_that_is_not_installed_is_named_before_anything_is_written(tmp_path, monkeypatch):

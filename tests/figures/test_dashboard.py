@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from rlsuite.errors import UserError
 from rlsuite.figures.dashboard import draw_dashboard
-from rlsuite.figures.panels import TITLES
 from rlsuite.figures.style import COLORS, STYLE, save_figure
+from rlsuite.rundir.columns import TITLES
 from rlsuite.rundir.runs import group_by_settings
 
 nan = np.nan
