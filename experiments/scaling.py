@@ -13,10 +13,11 @@ and β are measured here, the last two between two processes of this machine. Fo
 Source of the model: Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH".
 
 Then real trainings: one process and two take turns at the same total batch. data/scaling.csv holds model and
-measurements, data/scaling.png draws the model.
+measurements, data/scaling.png draws the model; `--draw` draws it again from the table, and measures nothing.
 """
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -26,17 +27,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from tables import DATA, ROOT, write_table
 
 from rlsuite import mpi
 from rlsuite.common.actor_critic import MLP
 from rlsuite.common.optim import Adam
+from rlsuite.figures.style import COLORS, GREY, LINES, STYLE, draw_frame, save_figure
 from rlsuite.rundir.runs import find_runs, read_progress
 
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec") or "mpiexec"
+COUNTS = [2**k for k in range(7)]  # processes that the model is asked about
 SIZES = [1, 100, 1000, 10_000, 30_000, 72_000, 200_000, 1_000_000]
 NETWORK = (25e-6, 32 / 10e9)  # α and β of 10 Gbit Ethernet: assumed, not measured
 NETWORKS = {  # widths, activation, total batch
@@ -121,8 +128,13 @@ def main() -> None:
     """Measure, fit, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="turns of one and two processes")
+    parser.add_argument("--draw", action="store_true", help="draw data/scaling.csv again, and measure nothing")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.draw:
+        with (DATA / "scaling.csv").open(newline="", encoding="utf-8") as file:
+            draw(list(csv.DictReader(file)), DATA / "scaling.png")
+        return
     torch.set_num_threads(1)
     if args.worker:
         medians = allreduce_times()
@@ -138,17 +150,15 @@ def main() -> None:
         rows.append({"what": f"Allreduce of {4 * size:,} bytes, seconds", "model": line, "measured": f"{measured:.2e}"})
     print(f"this machine: latency {here[0] * 1e6:.1f} µs, {4 / here[1] / 1e9:.2f} GB/s")
 
-    curves = {}
     for name, (widths, activation, batch) in NETWORKS.items():
         a, b, n = gradient_step(widths, activation)
         print(f"{name}: {4 * n:,} bytes per Allreduce, a {a * 1e6:.0f} µs, b B {b * batch * 1e6:.0f} µs")
         for where, link in (("this machine", here), ("10 Gbit/s, assumed", NETWORK)):
-            speedups = [predicted(a, b, n, batch, 1, link) / predicted(a, b, n, batch, 2**k, link) for k in range(7)]
-            curves[f"{name}; {where}"] = speedups
-            best = 2 ** int(np.argmax(speedups))
+            speedups = [predicted(a, b, n, batch, 1, link) / predicted(a, b, n, batch, count, link) for count in COUNTS]
+            best = COUNTS[int(np.argmax(speedups))]
             rows += [
-                {"what": f"{name}; {where}: speed-up of {2**k} processes", "model": f"{s:.2f}", "measured": ""}
-                for k, s in enumerate(speedups)
+                {"what": f"{name}; {where}: speed-up of {count} processes", "model": f"{s:.2f}", "measured": ""}
+                for count, s in zip(COUNTS, speedups, strict=True)
             ]
             print(f"  {where}: best with {best} processes, {max(speedups):.2f} times as fast")
 
@@ -167,7 +177,7 @@ def main() -> None:
     rows.append({"what": "two cores / one, matrix products", "model": "2", "measured": f"{together / alone:.2f}"})
     print(rows[-1])
     write_table(DATA / "scaling.csv", rows)
-    draw(curves)
+    draw(rows, DATA / "scaling.png")
 
 
 def busy(count: int) -> float:
@@ -182,28 +192,40 @@ def busy(count: int) -> float:
     return sum(int(process.communicate()[0]) for process in processes) / 3
 
 
-def draw(curves: dict[str, list[float]]) -> None:
-    """Speed-up over the number of processes, by the model."""
-    from matplotlib.figure import Figure
+def speedups_of(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float]]]:
+    """By the model: of each link and each network the speed-up of `COUNTS` processes, as the table has them."""
+    speedups: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        name, _, end = row["what"].partition(": speed-up of ")
+        if end:
+            network, link = name.split("; ")
+            speedups.setdefault(link, {}).setdefault(network, []).append(float(row["model"]))
+    return speedups
 
-    fig = Figure(figsize=(8, 4.5), layout="constrained")
-    ax = fig.subplots()
-    counts = [2**k for k in range(7)]
-    ax.plot(counts, counts, color="0.7", linewidth=1)
-    ax.annotate("ideal", (8, 8), color="0.5", textcoords="offset points", xytext=(-32, 0))
-    for number, (name, speedups) in enumerate(curves.items()):
-        style = "-" if number % 2 == 0 else "--"
-        ax.plot(counts, speedups, style, color=f"C{number // 2}", marker=".", label=name)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log", base=2)
-    ax.set_xticks(counts, [str(c) for c in counts])
-    ax.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["1/4", "1/2", "1", "2", "4", "8"])
-    ax.set_ylim(0.2, 10)
-    ax.set_xlabel("processes, at the same total batch")
-    ax.set_ylabel("speed-up of a gradient step, by the model")
-    ax.legend(fontsize=7, loc="lower left", handlelength=4)
-    ax.grid(alpha=0.3)
-    fig.savefig(DATA / "scaling.png", dpi=130)
+
+def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+    """Draw the speed-up over the number of processes, by the model, in a panel for each link."""
+    speedups = speedups_of(rows)
+    drawn = [value for curves in speedups.values() for curve in curves.values() for value in curve]
+    lowest, highest = min(drawn), max(drawn)
+    with matplotlib.style.context(["default", STYLE]):
+        fig = Figure()
+        title = "Speed-up of a gradient step, at the same total batch"
+        subtitle = "by the model, a panel for each way that messages go · grey: ideal"
+        draw_frame(fig, (9, 3.6), title, subtitle, list(NETWORKS), "")
+        axes = fig.subplots(1, len(speedups), sharex=True, sharey=True)
+        for ax, (link, curves) in zip(axes, speedups.items(), strict=True):
+            ax.set_title(link)
+            ax.plot(COUNTS, COUNTS, color=GREY, linewidth=0.9)
+            for k, network in enumerate(NETWORKS):
+                ax.plot(COUNTS, curves[network], color=COLORS[k], linestyle=LINES[k], linewidth=1.8)
+            ax.set_xscale("log", base=2)
+            ax.set_yscale("log", base=2)
+            ax.set_xticks(COUNTS, [str(count) for count in COUNTS])
+            ax.set_yticks([0.5, 1, 2, 4, 8, 16], ["1/2", "1", "2", "4", "8", "16"])
+            ax.set_ylim(0.8 * lowest, 1.25 * highest)
+            ax.set_xlabel("processes")
+        save_figure(fig, path)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from rlsuite.figures.style import save_figure
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -83,3 +85,32 @@ def test_results_of_all_seeds_replace_a_row_in_the_table_and_in_the_readme(
     head = [f"| {' | '.join(after[0])} |", f"| {' | '.join('---' for _ in after[0])} |"]
     lines = ["before", "<!-- results -->", *head, *rows, "<!-- end of results -->", "after"]
     assert (tmp_path / "README.md").read_text().splitlines() == lines
+
+
+def test_the_figure_of_the_scaling_is_drawn_from_its_table(
+    tmp_path: Path, experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaling = experiment("scaling")
+    shutil.copy(ROOT / "data" / "scaling.csv", tmp_path)
+    monkeypatch.setattr(scaling, "DATA", tmp_path)
+    monkeypatch.setattr("sys.argv", ["scaling.py", "--draw"])
+    figures: list[Any] = []
+    monkeypatch.setattr(scaling, "save_figure", lambda fig, path: figures.append(fig) or save_figure(fig, path))
+    scaling.main()
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    with (ROOT / "data" / "scaling.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if "speed-up" in row["what"]]
+    drawn = []
+    for ax in figures[0].axes:
+        ideal, *lines = ax.lines
+        assert list(ideal.get_xdata()) == list(ideal.get_ydata())
+        assert len({line.get_color() for line in lines} | {ideal.get_color()}) == 5
+        drawn += [(ax.get_title(loc="left"), list(line.get_ydata())) for line in lines]
+    links = ("this machine", "10 Gbit/s, assumed")
+    expected = [
+        (link, [float(row["model"]) for row in rows if row["what"].startswith(f"{network}; {link}:")])
+        for link in links
+        for network in scaling.NETWORKS
+    ]
+    assert drawn == expected
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == list(scaling.NETWORKS)
