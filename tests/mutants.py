@@ -895,6 +895,8 @@ MUTANTS = [
            "figures/test_dashboard.py::test_a_kl_of_zero_is_marked_below_a_logarithmic_axis"),
     Mutant("smoothing that counts epochs without a value", "figures/intervals.py",
            "sums / np.maximum(counts, 1)", "sums / window.size", "figures/test_intervals.py"),
+    Mutant("colours of a value map that the corners of the plane decide", "figures/value_map.py",
+           "for s in snapshots if len(s.obs)]", "for s in snapshots[:0]]", "figures/test_value_map.py"),
     Mutant("TensorBoard's tags in one list", "common/logger.py",
            "add_scalar(tag(name),", "add_scalar(name,", "common/test_logger.py"),
     Mutant("an area under the curve that ignores how far epochs are apart", "figures/table.py",

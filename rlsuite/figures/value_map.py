@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsuite.envs.names import ACTIONS, FORCES, PLANE
 from rlsuite.errors import UserError
 from rlsuite.figures.intervals import X_COLUMN, Array
-from rlsuite.figures.style import COLORS, caption_of, draw_frame, named_config, one_line, tick_label, title_of
+from rlsuite.figures.style import caption_of, draw_frame, named_config, one_line, tick_label, title_of
 from rlsuite.rundir.runs import read_progress
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
@@ -21,11 +22,6 @@ MAX_SNAPSHOTS = 6
 """More than these, side by side, are too small to read."""
 GRID = 101  # points along each side of the value and action maps
 BINS = 40  # along each side of the map of visits
-PLANE_LABELS = {
-    "Pendulum-v1": ("θ (rad), 0 = up", "dθ/dt (rad/s)"),
-    "MountainCar-v0": ("position", "velocity"),
-    "MountainCarContinuous-v0": ("position", "velocity"),
-}
 
 
 class Snapshot(NamedTuple):
@@ -55,6 +51,8 @@ class Maps(NamedTuple):
     """(snapshots, GRID, GRID); of actions with several numbers only the first"""
     visits: Array
     """(snapshots, BINS, BINS), percent of the visited states"""
+    seen: tuple[float, float]
+    """the lowest and the highest value of the visited states; of the whole plane where there are none"""
 
 
 def draw_value_map(fig: "Figure", run: Path, snapshots: Sequence[Snapshot]) -> None:
@@ -72,18 +70,18 @@ def draw_value_map(fig: "Figure", run: Path, snapshots: Sequence[Snapshot]) -> N
     env = str(config.get("env", ""))
     maps = map_snapshots(env, snapshots)
     meaning = snapshots[0].value_label
-    subtitle = f"seed {one_line(config.get('seed', '?'), 20)} · the critic's value {meaning}"
-    subtitle += ", the policy's action without exploration, and the states visited"
+    subtitle = f"seed {one_line(config.get('seed', '?'), 20)} · the critic's value {meaning} (its colours: the range "
+    subtitle += "over the states visited), the policy's action without exploration, and the states visited"
     draw_frame(fig, (1.8 + 2.2 * len(snapshots), 7), title_of([config]), subtitle, [], caption_of([config]))
     axes = fig.subplots(3, len(snapshots), sharex=True, sharey=True, squeeze=False)
     _draw_values(fig, axes[0].tolist(), maps, meaning)
-    _draw_actions(fig, axes[1].tolist(), maps, snapshots[0].act_space)
+    _draw_actions(fig, axes[1].tolist(), maps, snapshots[0].act_space, env)
     _draw_visits(fig, axes[2].tolist(), maps)
     steps = dict(zip(*(log.get(name, np.empty(0)).tolist() for name in ("Epoch", X_COLUMN)), strict=False))
     for ax, epoch in zip(axes[0], (snapshot.epoch for snapshot in snapshots), strict=True):
         when = f"\n{steps[epoch]:,.0f} steps" if epoch in steps else ""
         ax.set_title(f"epoch {epoch}{when}", size=10)
-    x_name, y_name = PLANE_LABELS.get(env, ("observation 0", "observation 1"))
+    x_name, y_name = PLANE.get(env, ("observation 0", "observation 1"))
     for ax in axes[:, 0]:
         ax.set_ylabel(y_name)
     for ax in axes[2]:
@@ -94,25 +92,27 @@ def draw_value_map(fig: "Figure", run: Path, snapshots: Sequence[Snapshot]) -> N
 def _draw_values(fig: "Figure", row: list["Axes"], maps: Maps, meaning: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    finite = maps.values[np.isfinite(maps.values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+    low, high = maps.seen
     levels = np.linspace(low, high if high > low else low + 1, 31)
     sides = [np.linspace(*side, GRID) for side in maps.sides]
     for ax, val in zip(row, maps.values, strict=True):
-        surface = ax.contourf(*sides, val, levels, cmap="viridis")
+        surface = ax.contourf(*sides, val, levels, cmap="viridis", extend="both")
         surface.set_edgecolor("face")  # without it PDF and SVG show white seams
-    fig.colorbar(surface, ax=row, label=meaning, pad=0.01, format=tick_label, ticks=MaxNLocator(5))
+    ticks = [tick for tick in MaxNLocator(7).tick_values(low, high) if low <= tick <= high]  # none at the pointed ends
+    fig.colorbar(surface, ax=row, label=meaning, pad=0.01, format=tick_label, ticks=ticks)
 
 
-def _draw_actions(fig: "Figure", row: list["Axes"], maps: Maps, space: "Space[Any]") -> None:
+def _draw_actions(fig: "Figure", row: list["Axes"], maps: Maps, space: "Space[Any]", env: str) -> None:
     colors, limits, ticks = _action_scale(space)
     for ax, act in zip(row, maps.actions, strict=True):
         extent = (*maps.sides[0], *maps.sides[1])
         choice = ax.imshow(act, colors, origin="lower", extent=extent, aspect="auto")
         choice.set_clim(*limits)
         ax.grid(visible=False)
-    label = "first number of the action" if np.prod(space.shape or ()) > 1 else "action"
-    fig.colorbar(choice, ax=row, label=label, pad=0.01, format=tick_label, ticks=ticks)
+    label = "first number of the action" if np.prod(space.shape or ()) > 1 else FORCES.get(env, "action")
+    bar = fig.colorbar(choice, ax=row, label=label, pad=0.01, format=tick_label, ticks=ticks)
+    if ticks and len(ticks) == len(ACTIONS.get(env, ())):
+        bar.set_ticks(ticks, labels=ACTIONS[env])
 
 
 def _draw_visits(fig: "Figure", row: list["Axes"], maps: Maps) -> None:
@@ -132,13 +132,14 @@ def _draw_visits(fig: "Figure", row: list["Axes"], maps: Maps) -> None:
 
 def _action_scale(space: Any) -> tuple[Any, tuple[float, float], Any]:
     """Return colours, their range and the ticks for the first number of the actions."""
-    from matplotlib.colors import ListedColormap
+    from matplotlib import colormaps
 
+    colors = colormaps["cividis"]  # from dark to light: in grey, too, actions differ
     if hasattr(space, "low"):
         low, high = float(space.low.flat[0]), float(space.high.flat[0])
-        return "coolwarm", (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0), None
+        return colors, (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0), None
     n = int(space.n if hasattr(space, "n") else space.nvec.flat[0])
-    return ListedColormap((COLORS * -(-n // len(COLORS)))[:n]), (-0.5, n - 0.5), range(n) if n <= 10 else None
+    return colors.resampled(n), (-0.5, n - 0.5), range(n) if n <= 10 else None
 
 
 def map_snapshots(env: str, snapshots: Sequence[Snapshot]) -> Maps:
@@ -169,12 +170,17 @@ def map_snapshots(env: str, snapshots: Sequence[Snapshot]) -> Maps:
     x, y = (grid.ravel() for grid in np.meshgrid(*(np.linspace(*side, GRID) for side in sides)))
     obs = np.stack([np.cos(x), np.sin(x), y] if pendulum else [x, y], axis=1).astype(np.float32)
     n = len(snapshots)
-    maps = Maps(sides, np.empty((n, GRID, GRID)), np.empty((n, GRID, GRID)), np.empty((n, BINS, BINS)))
+    maps = Maps(sides, np.empty((n, GRID, GRID)), np.empty((n, GRID, GRID)), np.empty((n, BINS, BINS)), (0, 0))
     for k, snapshot in enumerate(snapshots):
         maps.values[k] = snapshot.value(obs).reshape(GRID, GRID)
         maps.actions[k] = snapshot.mode(obs).reshape(GRID, GRID, -1)[..., 0]
         counts, _, _ = np.histogram2d(plane[k][:, 1], plane[k][:, 0], bins=BINS, range=sides[::-1])
         maps.visits[k] = 100 * counts / max(1, counts.sum())
+    visited = [s.value(s.obs.astype(np.float32)) for s in snapshots if len(s.obs)]
+    for val in (np.concatenate([np.empty(0), *visited]), maps.values.ravel()):
+        finite = val[np.isfinite(val)]
+        if finite.size:
+            return maps._replace(seen=(float(finite.min()), float(finite.max())))
     return maps
 
 

@@ -8,6 +8,7 @@ import pytest
 from gymnasium import spaces
 from matplotlib.figure import Figure
 
+from rlsuite.envs.names import ACTIONS
 from rlsuite.errors import UserError
 from rlsuite.figures.style import save_figure
 from rlsuite.figures.value_map import Snapshot, draw_value_map, map_snapshots
@@ -49,7 +50,7 @@ def test_one_column_per_epoch(tmp_path: Path, make_run: MakeRun) -> None:
 
 def test_the_first_observation_is_on_x() -> None:
     obs = np.array([[0.01, -1], [0.01, 1], [1.99, 1], [1.99, 1]])
-    sides, values, actions, visits = map_snapshots("", [snapshot(PLANE, obs)])
+    sides, values, actions, visits, _ = map_snapshots("", [snapshot(PLANE, obs)])
     np.testing.assert_allclose(sides, [(0, 2), (-1.1, 1.1)])  # bounds where there are some, else 5% around the data
     np.testing.assert_allclose(values[0, 0, [0, -1]], [-11, -9], rtol=1e-5)
     np.testing.assert_allclose(values[0, -1, [0, -1]], [11, 13], rtol=1e-5)
@@ -62,7 +63,7 @@ def test_the_first_observation_is_on_x() -> None:
 def test_pendulum_is_drawn_over_angle_and_speed(tmp_path: Path, make_run: MakeRun) -> None:
     env = gym.make("Pendulum-v1")
     quarter = snapshot(env.observation_space, [[0.0, 1.0, -4.0]], act_space=env.action_space)  # a turn to the left
-    sides, values, _, visits = map_snapshots("Pendulum-v1", [quarter])
+    sides, values, _, visits, _ = map_snapshots("Pendulum-v1", [quarter])
     np.testing.assert_allclose(sides, [(-np.pi, np.pi), (-8, 8)])
     np.testing.assert_allclose(values[0, 0, [0, 50, 100]], [-81, -79, -81], rtol=1e-5)
     assert visits[0, 10, 30] == 100
@@ -93,6 +94,9 @@ def test_actions_of_each_kind(
     assert fig.axes[4].get_ylabel() == label
     (choice,) = fig.axes[1].images
     assert choice.get_clim() == limits
+    shades = choice.to_rgba(np.linspace(*limits, 9))[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert all(np.diff(shades) >= 0)  # in grey, too, they differ
+    assert shades[-1] > shades[0] + 0.5
     np.testing.assert_array_equal(np.asarray(choice.get_array())[[0, -1], [0, -1]], [0, 2])
 
 
@@ -137,3 +141,49 @@ def test_a_subclass_of_box_is_a_box() -> None:
 
     own = Plane(-1, 1, (2,))
     assert map_snapshots("", [snapshot(own, [[0, 0]])]).sides == [(-1, 1), (-1, 1)]
+
+
+def test_values_have_colours_as_far_as_states_were_visited(tmp_path: Path, make_run: MakeRun) -> None:
+    obs = [[[0.5, -0.1], [0.5, 0.1]], [[1, 0.2]], np.zeros((0, 2))]
+    snapshots = [snapshot(PLANE, seen, epoch) for seen, epoch in zip(obs, (1, 2, 4), strict=True)]
+    assert map_snapshots("", snapshots).seen == pytest.approx((-0.5, 6))
+    assert map_snapshots("", snapshots).values.min() < -4
+    fig = Figure()
+    draw_value_map(fig, make_run(tmp_path / "r"), snapshots)
+    for ax in fig.axes[:3]:
+        assert ax.collections[0].get_clim() == pytest.approx((-0.5, 6))
+    bar = fig.axes[9]
+    assert bar.get_ylim() == pytest.approx((-0.5, 6))
+    assert -0.5 <= min(bar.get_yticks()) < max(bar.get_yticks()) <= 6
+    unseen = map_snapshots("", snapshots[2:])
+    assert unseen.seen == (unseen.values.min(), unseen.values.max())
+
+
+@pytest.mark.parametrize(
+    ("env", "label", "ticks"),
+    [
+        ("MountainCar-v0", "action", ["left", "none", "right"]),
+        ("MountainCarContinuous-v0", "force (1: full power)", None),
+        ("Pendulum-v1", "torque (N·m)", None),
+    ],
+)
+def test_actions_are_named_where_the_environment_is_known(
+    tmp_path: Path, make_run: MakeRun, env: str, label: str, ticks: list[str] | None
+) -> None:
+    made = gym.make(env)
+    obs = [made.observation_space.sample()]
+    fig = Figure()
+    draw_value_map(
+        fig, make_run(tmp_path / "r", env=env), [snapshot(made.observation_space, obs, act_space=made.action_space)]
+    )
+    assert fig.axes[4].get_ylabel() == label
+    if ticks:
+        assert [tick.get_text() for tick in fig.axes[4].get_yticklabels()] == ticks
+        assert list(fig.axes[4].get_yticks()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("env", ACTIONS)
+def test_each_discrete_action_of_a_known_environment_has_a_name(env: str) -> None:
+    if env.startswith("Lunar"):
+        pytest.importorskip("Box2D")
+    assert len(ACTIONS[env]) == len(set(ACTIONS[env])) == gym.make(env).action_space.n
