@@ -117,6 +117,16 @@ def one_line(value: object, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def shorten(labels: Sequence[str], limit: int) -> list[str]:
+    """Cut labels to at most so many letters, at a place where different ones stay different; else number them."""
+    whole = [one_line(label, 10_000) for label in labels]
+    for head in (limit - 1, limit // 2, 0):  # letters kept of the beginning; the others are those of the end
+        short = [t if len(t) <= limit else f"{t[:head]}…{t[len(t) - (limit - 1 - head) :]}" for t in whole]
+        if len(set(short)) == len(set(whole)):
+            return short
+    return [one_line(f"{k}: {text}", limit) for k, text in enumerate(whole, start=1)]
+
+
 def tick_label(value: float, _: object = None) -> str:
     """Write 100000 as 100k. Matplotlib passes the tick's position too, which plays no part."""
     for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rlsuite.errors import UserError
-from rlsuite.figures.style import caption_of, one_line, save_figure, tick_label, title_of
+from rlsuite.figures.style import caption_of, one_line, save_figure, shorten, tick_label, title_of
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,20 @@ def test_caption_holds_three_notes_each_once() -> None:
 def test_one_line_is_short_and_printable() -> None:
     assert one_line("a\n b\0\tc", 9) == "a b c"
     assert one_line("x" * 10, 4) == "xxx…"
+
+
+@pytest.mark.parametrize(
+    ("labels", "short"),
+    [
+        (["fits", "too long to fit"], ["fits", "too long…"]),
+        (["same beginning: a", "same beginning: b"], ["same…g: a", "same…g: b"]),
+        (["a beginning, same end", "b beginning, same end"], ["a beginn…", "b beginn…"]),
+        (["same beginning, a, same end", "same beginning, b, same end", "c"], ["1: same …", "2: same …", "3: c"]),
+        (["two\n  lines"], ["two lines"]),
+    ],
+)
+def test_shortened_labels_stay_different(labels: list[str], short: list[str]) -> None:
+    assert shorten(labels, 9) == short
 
 
 def test_a_failed_write_keeps_the_old_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
