@@ -1,21 +1,25 @@
 """The dashboard: one panel per column of progress.txt, and in it one curve per group of runs.
 
+Each environment has panels of its own: returns of two of them can't be compared.
+
 The runs of a group differ only in their seed. Their curve is the mean over the seeds, with the 95% t-interval of that
 mean as a band. Fewer than 3 seeds have no interval, and are drawn one by one.
 """
 
 import difflib
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlsuite.analysis.statistics import FEW_SEEDS, MIN_SEEDS
 from rlsuite.errors import UserError
-from rlsuite.figures.intervals import X_COLUMN, Array, Curve, aggregate
-from rlsuite.figures.panels import BESIDE, RETURNS, choose_columns
+from rlsuite.figures.intervals import HUGE, X_COLUMN, Array, Curve, aggregate
+from rlsuite.figures.panels import BESIDE, N_PANELS, RETURNS, choose_columns
 from rlsuite.figures.style import (
     COLORS,
     GREY,
@@ -24,12 +28,14 @@ from rlsuite.figures.style import (
     draw_frame,
     named_config,
     one_line,
+    shorten,
     tick_label,
     title_of,
 )
 from rlsuite.figures.unexplained import mark_unexplained
-from rlsuite.rundir.columns import TITLES
+from rlsuite.rundir.columns import GROUPS, TITLES
 from rlsuite.rundir.runs import Columns, Group, read_config, read_progress
+from rlsuite.rundir.summaries import FINISHED, summarize
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
     from matplotlib.axes import Axes
@@ -42,15 +48,18 @@ BELOW = 1.2  # a logarithmic axis begins at the smallest value, divided by this
 
 def draw_dashboard(
     fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = (), x: str = X_COLUMN, smooth: int = 1
-) -> None:
-    """Draw one panel per column and in it one curve per group.
+) -> list[Group]:
+    """Draw one panel per column and in it one curve per group; each environment has panels of its own.
 
     Args:
         fig:     an empty figure.
-        groups:  as `group_by_settings` returns them. Runs that have no epoch yet are left out.
-        columns: of progress.txt; none: those that say most about these runs, see `choose_columns`.
+        groups:  as `group_by_settings` returns them. Those with the same label look the same in every environment.
+        columns: of progress.txt; none: those that say most about the runs of each environment, see `choose_columns`.
         x:       the column that they are drawn against.
         smooth:  over how many epochs, up to the one at x, each run's values are averaged.
+
+    Returns:
+        The groups that are left out, since none of their runs has an epoch yet.
 
     Raises:
         UserError: no run has an epoch yet, a file is damaged, or no run has a column of that name.
@@ -61,34 +70,124 @@ def draw_dashboard(
         if column not in known:
             raise UserError(f"there is no column {column[:40]!r}; {_suggest(column, known)}")
 
-    columns = columns or choose_columns(logs)
-    n_cols = min(3, len(columns))
-    n_rows = -(-len(columns) // n_cols)
+    labels = list(dict.fromkeys(group.label for group in begun))
+    found = {(group.env, group.label): runs for group, runs in zip(begun, logs, strict=True)}
+    # Of each environment a list of all labels' runs: the k-th has the k-th colour everywhere.
+    envs = {env: [found.get((env, label), []) for label in labels] for env, _ in found}
+    most = N_PANELS if len(envs) == 1 else N_PANELS // 2
+    cells, n_cols = _arrange({env: columns or choose_columns(list(filter(None, envs[env])), most) for env in envs})
+    n_rows = -(-len(cells) // n_cols)
+    width, height = max(5.0, 3.8 * n_cols), (2.5 if len(envs) == 1 else 2.8) * n_rows
+
     configs = [named_config(run) for group in begun for run in group.runs]
-    width = max(5.0, 3.8 * n_cols)
-    letters = int(11 * width) - 12  # that fit into a label
-    labels = [f"{one_line(group.label, letters)} ({_count(group.runs)})" for group in begun]
-    if len(configs) > 1:
+    if len(configs) > 1 or labels != [configs[0]["exp_name"]]:
+        entries = _entries(labels, groups, begun, letters=int(11 * width) - 5)
         subtitle = _explain_bands([len(group.runs) for group in begun])
-        shaded = "palest"
     else:
-        labels = []
-        subtitle = f"seed {one_line(configs[0].get('seed', '?'), 20)}"
-        shaded = "band around the return"
-    if any(column in RETURNS and set(RETURNS[column]) <= set(known) for column in columns):
+        entries = []
+        subtitle = " · ".join([f"seed {one_line(configs[0].get('seed', '?'), 20)}", *_unfinished(begun[0].runs)])
+    drawn = {column for _, column in filter(None, cells)}
+    if any(column in RETURNS and set(RETURNS[column]) <= set(known) for column in drawn):
+        shaded = "palest" if len(configs) > 1 else "band around the return"
         subtitle += f" · {shaded}: from each epoch's worst episode to its best"
     if smooth > 1:
         subtitle += f" · each point: mean of the last {smooth} epochs"
+    draw_frame(fig, (width, height), title_of(configs), subtitle, entries, caption_of(configs))
+    _draw_panels(fig.subplots(n_rows, n_cols, squeeze=False), cells, envs, x, smooth)
+    return [group for group in groups if (group.env, group.label) not in found]
+
+
+def _entries(labels: Sequence[str], groups: Sequence[Group], begun: Sequence[Group], letters: int) -> list[str]:
+    """Return the legend's entry for each label: how many runs it stands for, and what is not finished of them."""
+    all_runs = {(group.env, group.label): len(group.runs) for group in groups}
+    about: dict[str, dict[str, list[str]]] = {label: {} for label in labels}
+    for group in begun:
+        waiting = all_runs[group.env, group.label] - len(group.runs)
+        parts = [_count(group.runs), *[f"{waiting} without an epoch yet"] * (waiting > 0), *_unfinished(group.runs)]
+        about[group.label].setdefault(", ".join(parts), []).append(group.env)
+    counts = ["; ".join(_where(envs, of=len(said)) + text for text, envs in said.items()) for said in about.values()]
+    short = shorten(labels, max(16, letters - max(map(len, counts))))
+    return [f"{label} ({count})" for label, count in zip(short, counts, strict=True)]
+
+
+def _where(envs: Sequence[str], of: int) -> str:
+    """Say in which environments something holds, where it is one of several things that hold in others."""
+    if of == 1:
+        return ""
+    return f"{one_line(envs[0], 40)}: " if len(envs) == 1 else f"{len(envs)} environments: "
+
+
+def _unfinished(runs: Sequence[Path]) -> list[str]:
+    """Say how far the runs are that have not taken all steps of their budget, such as "running: 35 of 100k steps"."""
+    summaries = [s for s in map(summarize, runs) if s.state != FINISHED and s.steps < s.total_steps]
+    parts = []
+    for state in dict.fromkeys(s.state for s in summaries):
+        which = [s for s in summaries if s.state == state]
+        count = f"{len(which)} " if len(runs) > 1 else ""
+        steps, budget = (
+            "\N{EN DASH}".join(dict.fromkeys(tick_label(float(f"{end(values):.3g}")) for end in (min, max)))
+            for values in ([s.steps for s in which], [s.total_steps for s in which])
+        )
+        parts.append(f"{count}{state}: {steps} of {budget} steps")
+    return parts
+
+
+def _draw_panels(
+    grid: NDArray[Any],
+    cells: Sequence[tuple[str, str] | None],
+    envs: Mapping[str, Sequence[Sequence[Columns]]],
+    x: str,
+    smooth: int,
+) -> None:
+    """Fill the grid with what `_arrange` has put into its cells."""
     average = functools.partial(aggregate, x_column=x, smooth=smooth)
-    draw_frame(fig, (width, 2.5 * n_rows), title_of(configs), subtitle, labels, caption_of(configs))
-    axes = fig.subplots(n_rows, n_cols, sharex=True, squeeze=False).ravel()
-    for ax, column in zip(axes, columns, strict=False):
-        _draw_panel(ax, column, logs, average, x, logged=column in known)
-    for ax in axes[len(columns) :]:
-        ax.remove()
-    for ax in axes[max(0, len(columns) - n_cols) : len(columns)]:
-        ax.set_xlabel(TITLES.get(x, one_line(x, 40)))
-        ax.tick_params(labelbottom=True)
+    alone = sum(len(runs) for logs in envs.values() for runs in logs) == 1
+    panels: dict[str, list[Axes]] = {env: [] for env in envs}
+    for ax, cell in itertools.zip_longest(grid.ravel(), cells):
+        if cell is None:
+            ax.remove()
+            continue
+        env, column = cell
+        if panels[env]:
+            ax.sharex(panels[env][0])
+        else:
+            ax.set_xlim(_x_limits(envs[env], x))
+        panels[env].append(ax)
+        _draw_panel(ax, column, envs[env], average, x, opacity=0.18 if alone else 0.07)
+    for env, axes in panels.items():
+        for ax in axes[-grid.shape[1] :]:
+            ax.set_xlabel(TITLES.get(x, one_line(x, 40)))
+        for ax in axes[: -grid.shape[1]]:
+            ax.tick_params(labelbottom=False)
+        if len(envs) > 1:
+            name, above = one_line(env, 40) or "environment unknown", (0, 22)  # points, clear of the panel's title
+            axes[0].annotate(name, (0, 1), above, "axes fraction", "offset points", size=12, weight="bold")
+
+
+def _arrange(shown: Mapping[str, Sequence[str]]) -> tuple[list[tuple[str, str] | None], int]:
+    """Return what the cells of the grid show, row by row, as environment and column, and how many a row has.
+
+    Each environment begins a row, unless all have only one panel: these stand side by side.
+    """
+    widest = max(map(len, shown.values()))
+    n_cols = min(3, widest if widest > 1 else len(shown))
+    cells: list[tuple[str, str] | None] = []
+    for env, columns in shown.items():
+        cells += [(env, column) for column in columns]
+        if widest > 1:
+            cells += [None] * (-len(cells) % n_cols)
+    return cells, n_cols
+
+
+def _x_limits(logs: Sequence[Sequence[Columns]], x: str) -> tuple[float, float]:
+    """Return from where to where all panels of an environment reach: from 0 where x counts up from there."""
+    seen = np.concatenate([log[x] for runs in logs for log in runs if x in log])
+    seen = seen[np.abs(seen) < HUGE]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    if x in GROUPS["time"] and low >= 0 and high > 0:
+        return 0.0, 1.02 * high
+    margin = 0.04 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _explain_bands(counts: Sequence[int]) -> str:
@@ -110,12 +209,12 @@ def _begun(groups: Sequence[Group], x: str) -> tuple[list[Group], list[list[Colu
     begun: list[Group] = []
     logs: list[list[Columns]] = []
     known: set[str] = set()
-    for label, runs in groups:
+    for label, runs, env in groups:
         read = [(run, read_progress(run)) for run in runs]
         known |= {name for _, log in read for name in log}
         found = [(run, log) for run, log in read if len(log.get(x, ()))]
         if found:
-            begun.append(Group(label, [run for run, _ in found]))
+            begun.append(Group(label, [run for run, _ in found], env))
             logs.append([log for _, log in found])
     if not begun and X_COLUMN in known and x not in known:
         raise UserError(f"there is no column {x[:40]!r}; {_suggest(x, sorted(known))}")
@@ -125,15 +224,14 @@ def _begun(groups: Sequence[Group], x: str) -> tuple[list[Group], list[list[Colu
 
 
 def _draw_panel(
-    ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], average: Average, x: str, *, logged: bool
+    ax: "Axes", column: str, logs: Sequence[Sequence[Columns]], average: Average, x: str, opacity: float
 ) -> None:
-    """Draw one column; logs[k] are the runs of the k-th group."""
-    alone = sum(map(len, logs)) == 1
+    """Draw one column; logs[k] are the runs of the k-th group, and the opacity is that of the range of episodes."""
     curves = _visible([average(runs, column, gaps=column == "ExplainedVariance") for runs in logs], column)
     ax.set_title(TITLES.get(column, one_line(column, 40)))
     for k, (runs, curve) in enumerate(zip(logs, curves, strict=True)):
         if column in RETURNS:
-            _draw_range(ax, column, runs, average, COLORS[k % len(COLORS)], alpha=0.18 if alone else 0.07)
+            _draw_range(ax, column, runs, average, COLORS[k % len(COLORS)], opacity)
         _draw_curve(ax, curve, k)
         other, title = BESIDE.get(column, ("", ""))
         beside = average(runs, other)
@@ -154,7 +252,7 @@ def _draw_panel(
         ax.grid(visible=False)
     unexplained = column == "ExplainedVariance" and mark_unexplained(ax, logs, x)
     if not y.size and not unexplained:
-        text = "no values" if logged else "not logged"
+        text = "no values" if any(column in log for runs in logs for log in runs) else "not logged"
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 

@@ -14,7 +14,7 @@ BESIDE = {"QVals": ("ReturnMean", "Q (thick), observed return (thin)")}
 """What is drawn into the panel of a column for comparison, and the title of both."""
 SCHEDULES = {"Epsilon", "ActNoise"}  # where a run logs one of them, its Entropy only follows it
 
-# The first that says something of each line has a panel, until there are six.
+# The first that says something of each line has a panel, until there are enough.
 CANDIDATES = [
     ("Entropy",),
     ("KL",),
@@ -35,13 +35,14 @@ CANDIDATES = [
 ]
 
 
-def choose_columns(logs: Sequence[Sequence[Columns]]) -> list[str]:
-    """Return at most six columns to look at first, the return before all.
+def choose_columns(logs: Sequence[Sequence[Columns]], most: int = N_PANELS) -> list[str]:
+    """Return the columns to look at first, the return before all.
 
     That is the test return, where each group has test episodes: training episodes explore.
 
     Args:
         logs: of each group, what each of its runs has logged.
+        most: how many at most.
     """
     tested = all(any(_has_values(log, "AverageTestEpRet") for log in runs) for runs in logs)
     columns = ["AverageTestEpRet" if tested else "AverageEpRet"]
@@ -49,7 +50,7 @@ def choose_columns(logs: Sequence[Sequence[Columns]]) -> list[str]:
     for alternatives in CANDIDATES:
         telling = [c for c in alternatives if c not in columns and any(_says_something(log, c) for log in every)]
         columns += telling[:1]
-    return columns[:N_PANELS]
+    return columns[:most]
 
 
 def _has_values(log: Columns, column: str) -> bool:

@@ -95,7 +95,7 @@ def title_of(configs: Sequence[Mapping[str, Any]]) -> str:
     """Return the runs' experiment and environment as one line; of several experiments, what they share."""
     names, envs = _distinct(configs, "exp_name"), _distinct(configs, "env", "env_name")
     if len(names) > 1:
-        return envs[0] if len(envs) == 1 else f"{len(names)} experiments"
+        return ", ".join(envs) if 0 < len(envs) <= 3 else f"{len(names)} experiments"
     return " · ".join(names + [env for env in envs if len(envs) == 1 and env not in names[0]])
 
 

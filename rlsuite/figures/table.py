@@ -10,7 +10,7 @@ import numpy as np
 from rlsuite.analysis.statistics import FEW_SEEDS, MANY_SEEDS, MIN_SEEDS, estimate
 from rlsuite.errors import UserError
 from rlsuite.figures.intervals import Array, measured
-from rlsuite.rundir.runs import Columns, Group, read_progress
+from rlsuite.rundir.runs import Columns, Group, read_progress, whole_label
 from rlsuite.rundir.summaries import DAMAGED, RETURN, TEST_RETURN, summarize
 
 NAMES = {"n": "n", "final": "final return", "low": "from", "high": "to", "best": "best", "area": "area"}
@@ -43,9 +43,9 @@ def tabulate(groups: Sequence[Group]) -> list[Row]:
         UserError: a file is damaged.
     """
     rows = []
-    for label, runs in groups:
-        logs = [read_progress(run) for run in runs]
-        summaries = [summarize(run) for run in runs]
+    for group in groups:
+        logs = [read_progress(run) for run in group.runs]
+        summaries = [summarize(run) for run in group.runs]
         for summary in summaries:
             if summary.state == DAMAGED:  # left out without a word, it would make the others look like all
                 raise UserError(f"{summary.run}: {summary.why}")
@@ -53,7 +53,8 @@ def tabulate(groups: Sequence[Group]) -> list[Row]:
         area = _finite([area_under_curve(log) for log in logs])
         mean, low, high = estimate(final[:, None]) if final.size else (np.nan,) * 3
         height = float(area.mean()) if area.size else np.nan
-        rows.append(Row(label, final.size, mean, low, high, best.max(initial=-np.inf), height))
+        name = whole_label(group, groups)
+        rows.append(Row(name, final.size, mean, low, high, best.max(initial=-np.inf), height))
     return [row if row.n else row._replace(best=np.nan) for row in rows]
 
 

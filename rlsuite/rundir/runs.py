@@ -33,10 +33,11 @@ MAX_DEPTH = 20  # of nested JSON; real configurations have 2 or 3
 
 
 class Group(NamedTuple):
-    """Runs with the same settings, and what sets them apart from the other groups."""
+    """Runs with the same settings, and what sets them apart from the other groups of their environment."""
 
     label: str
     runs: list[Path]
+    env: str = ""
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
@@ -128,9 +129,10 @@ def read_progress(run: Path) -> Columns:
 def group_by_settings(runs: Sequence[Path]) -> list[Group]:
     """Group the runs that differ only in their seed, in order of first appearance.
 
-    The label names what differs: algorithm and environment, then each setting that differs between groups
-    of the same algorithm and environment. Across algorithms nearly all settings differ, and tell the reader nothing.
-    Groups that differ in nothing but their name are labelled with it, and so is a group that is alone.
+    The label names what differs: the algorithm, then each setting that differs between groups of the same algorithm
+    and environment. Across these nearly all settings differ, and tell the reader nothing. Groups that differ in nothing
+    but their name are labelled with it, and so is a group that is alone. Groups of several environments may have equal
+    labels: what they share is not what differs.
 
     Raises:
         UserError: as `read_config`.
@@ -140,17 +142,24 @@ def group_by_settings(runs: Sequence[Path]) -> list[Group]:
         key = tuple(sorted(settings_of(run, read_config(run)).items()))
         members.setdefault(key, []).append(run)
     groups = [dict(key) for key in members]
-    names = [group["exp_name"] for group in groups]
+    names, envs = [group["exp_name"] for group in groups], [group.get("env", "") for group in groups]
     labels = [", ".join(parts) for parts in _differences(groups)]
-    if len(set(labels)) < len(labels):
+    if len(set(zip(envs, labels, strict=True))) < len(groups):
         labels = [", ".join(part for part in pair if part) for pair in zip(names, labels, strict=True)]
+    if len(set(envs)) > 1:  # a name often holds that of the environment
+        names = [group.get("algo", name) for group, name in zip(groups, names, strict=True)]
     named = [label or name for label, name in zip(labels, names, strict=True)]
-    return [Group(label, found) for label, found in zip(named, members.values(), strict=True)]
+    return [Group(*group) for group in zip(named, members.values(), envs, strict=True)]
+
+
+def whole_label(group: Group, groups: Sequence[Group]) -> str:
+    """Return the group's label, with its environment where there are several."""
+    return f"{group.label}, {group.env}" if len({other.env for other in groups}) > 1 else group.label
 
 
 def _differences(groups: list[dict[str, str]]) -> list[list[str]]:
     """Return for each group what sets it apart, as a list of texts."""
-    shown = [kind for kind in KINDS if len({group.get(kind) for group in groups}) > 1]
+    shown = ["algo"] if len({group.get("algo") for group in groups}) > 1 else []
     differing = differing_settings(groups)
     return [
         [group[kind] for kind in shown if kind in group] + [f"{key}={group[key]}" for key in differing if key in group]

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rlsuite.errors import UserError
 from rlsuite.figures.dashboard import draw_dashboard
 from rlsuite.figures.style import COLORS, STYLE, save_figure
 from rlsuite.rundir.columns import TITLES
+from rlsuite.rundir.files import lock
 from rlsuite.rundir.runs import group_by_settings
 
 nan = np.nan
@@ -195,15 +197,6 @@ def test_a_value_between_missing_ones_is_a_visible_point(tmp_path: Path, make_ru
     assert draw(make_run(tmp_path / "whole")).axes[2].lines[0].get_marker() == ""
 
 
-def test_runs_that_have_not_begun_are_left_out(tmp_path: Path, make_run: MakeRun) -> None:
-    runs = [make_run(tmp_path / f"r{seed}", seed=seed) for seed in range(3)]
-    runs.append(make_run(tmp_path / "other", pi_lr=1.0))
-    for run in runs[2:]:
-        (run / "progress.txt").write_text("Epoch\tTotalEnvInteracts\n")
-    fig = draw(*runs, columns=("KL",))
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["exp (2 seeds)"]
-
-
 def test_spinning_up_directory(tmp_path: Path) -> None:
     run = tmp_path / "su_s0"
     run.mkdir()
@@ -323,3 +316,106 @@ def test_many_marks_are_drawn_to_a_file(tmp_path: Path, make_run: MakeRun) -> No
     table |= {"TotalEnvInteracts": steps, "ExplainedVariance": np.where(steps % 2, 0.5, nan), "ValueBias": steps}
     save_figure(draw(make_run(tmp_path / "r", table), columns=()), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+# Environments
+
+
+def headings(fig: Figure) -> list[str]:
+    return [text.get_text() for ax in fig.axes for text in ax.texts if text.get_fontweight() == "bold"]
+
+
+def test_each_environment_has_a_row_of_panels_of_its_own(tmp_path: Path, make_run: MakeRun) -> None:
+    made = [("a", "ppo", "Walk", [1, 2, 3]), ("b", "vpg", "Swim", [4, 5, 6]), ("c", "ppo", "Swim", [7, 8, 9])]
+    runs = [make_run(tmp_path / n, {"KL": kl}, algo=algo, env=env, exp_name=n) for n, algo, env, kl in made]
+    fig = draw(*runs, columns=("KL", "EpLen"))
+    assert headings(fig) == ["Walk", "Swim"]
+    tops = [ax.get_position().y0 for ax in fig.axes]
+    assert tops[0] == tops[1] > tops[2] == tops[3]
+    assert [ax.get_title(loc="left") for ax in fig.axes] == [TITLES["KL"], TITLES["EpLen"]] * 2
+    drawn = [
+        [(to_hex(line.get_color()).upper(), list(line.get_ydata())) for line in ax.lines if line.get_xdata().size]
+        for ax in fig.axes[::2]
+    ]
+    assert drawn == [[(COLORS[0], [1, 2, 3])], [(COLORS[0], [7, 8, 9]), (COLORS[1], [4, 5, 6])]]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["ppo (1 seed)", "vpg (1 seed)"]
+    assert fig.texts[0].get_text() == "Walk, Swim"
+
+
+def test_the_legend_says_where_there_are_other_seeds(tmp_path: Path, make_run: MakeRun) -> None:
+    counts = {"Walk": 1, "Swim": 2, "Fly": 2}
+    runs = [make_run(tmp_path / f"{env}{s}", env=env, seed=s) for env, n in counts.items() for s in range(n)]
+    (entry,) = draw(*runs, columns=("KL",)).legends[0].get_texts()
+    assert entry.get_text() == "ppo (Walk: 1 seed; 2 environments: 2 seeds)"
+
+
+def test_one_panel_of_each_environment_stands_beside_the_others(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / env, env=env) for env in ("Walk", "Swim", "Fly", "Dive")]
+    fig = draw(*runs, columns=("KL",))
+    places = [ax.get_position() for ax in fig.axes]
+    assert len({place.y0 for place in places[:3]}) == 1
+    assert places[0].x0 < places[1].x0 < places[2].x0
+    assert (places[3].x0, places[3].y0 < places[0].y0) == (places[0].x0, True)
+    assert headings(fig) == ["Walk", "Swim", "Fly", "Dive"]
+
+
+def test_several_environments_have_three_panels_each_chosen_for_them(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / "a", env="Walk"), make_run(tmp_path / "b", {"Entropy": [nan] * 3}, env="Swim")]
+    axes, alone = draw(*runs, columns=()).axes, draw(runs[0], columns=()).axes
+    titles = [ax.get_title(loc="left") for ax in axes]
+    first, second = ["AverageEpRet", "Entropy", "KL"], ["AverageEpRet", "KL", "ValueBias"]
+    assert titles == [TITLES[column] for column in [*first, *second]]
+    assert len(alone) == 5
+    assert axes[0].collections[0].get_alpha() < alone[0].collections[0].get_alpha()  # no interval, and not like one
+
+
+def test_panels_of_an_environment_begin_at_zero_and_end_together(tmp_path: Path, make_run: MakeRun) -> None:
+    late = {"TotalEnvInteracts": [500, 600, 700], "Time": [5, 6, 7], "Entropy": [nan, nan, 1]}
+    runs = [make_run(tmp_path / "a", late, env="Walk"), make_run(tmp_path / "b", {"Time": [1, 2, 3]}, env="Swim")]
+    for x, ends in (("TotalEnvInteracts", (700, 300)), ("Time", (7, 3))):
+        limits = [ax.get_xlim() for ax in draw(*runs, x=x, columns=("Entropy", "KL")).axes]
+        assert [left for left, _ in limits] == [0] * 4
+        assert [right for _, right in limits] == pytest.approx([1.02 * end for end in ends for _ in range(2)])
+    left, right = draw(runs[1], columns=("AverageEpRet",), x="KL").axes[0].get_xlim()
+    assert 0.9 < left < 1 < 3 < right  # what does not count up from 0 has no reason to begin there
+
+
+# What is not finished
+
+
+def test_how_far_a_run_is_that_is_not_finished(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{s}", seed=s, total_steps=100_000) for s in range(3)]
+    held = lock(runs[0])
+    assert held is not None
+    assert "seed 0 · running: 300 of 100k steps · band" in texts(draw(runs[0])).replace("\n", " ")
+    assert "exp (3 seeds, 1 running: 300 of 100k steps, 2 stopped: 300 of 100k steps)" in texts(draw(*runs))
+    os.close(held)
+    assert "exp (3 seeds, 3 stopped: 300 of 100k steps)" in texts(draw(*runs))
+    (runs[0] / "error.json").write_text('{"error": "LossPi is nan"}')
+    assert "seed 0 · failed: 300 of 100k steps" in texts(draw(runs[0]))
+    (runs[0] / "error.json").unlink()
+    (runs[0] / "result.json").write_text('{"AverageEpRet": 1}')
+    assert "seed 0 · band" in texts(draw(runs[0]))
+    assert "seed 0 · band" in texts(draw(make_run(tmp_path / "whole", total_steps=300)))
+    further = [
+        make_run(tmp_path / f"f{s}", {"TotalEnvInteracts": [1, 2, s]}, seed=s, total_steps=1e6) for s in (70, 51234)
+    ]
+    assert "exp (2 seeds, 2 stopped: 70–51.2k of 1M steps)" in texts(draw(*further))
+
+
+def test_groups_without_an_epoch_are_left_out_and_returned(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", seed=seed) for seed in range(3)]
+    runs.append(make_run(tmp_path / "other", pi_lr=1.0))
+    for run in runs[2:]:
+        (run / "progress.txt").write_text("Epoch\tTotalEnvInteracts\n")
+    fig, groups = Figure(), group_by_settings(runs)
+    with matplotlib.style.context(["default", STYLE]):
+        assert draw_dashboard(fig, groups, ("KL",)) == groups[1:]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["exp (2 seeds, 1 without an epoch yet)"]
+
+
+def test_labels_that_differ_only_at_their_end_stay_different(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [make_run(tmp_path / end, net="layers." * 30 + end) for end in "ab"]
+    entries = [text.get_text() for text in draw(*runs, columns=("KL",)).legends[0].get_texts()]
+    assert [entry[-10:] for entry in entries] == ["a (1 seed)", "b (1 seed)"]
+    assert max(map(len, entries)) <= 55

@@ -21,7 +21,8 @@ def test_title_names_what_the_runs_share() -> None:
     assert title_of([a]) == "a · Walk"
     assert title_of([{"exp_name": "ppo_Walk", "env": "Walk"}]) == "ppo_Walk"
     assert title_of([a, b]) == "Walk"
-    assert title_of([a, {"exp_name": "b", "env": "Swim"}]) == "2 experiments"
+    assert title_of([a, {"exp_name": "b", "env": "Swim"}]) == "Walk, Swim"
+    assert title_of([{"exp_name": env, "env": env} for env in "abcd"]) == "4 experiments"
 
 
 def test_caption_holds_three_notes_each_once() -> None:

@@ -184,7 +184,7 @@ def test_label_names_the_settings_that_differ(tmp_path: Path) -> None:
     }
 
 
-def test_label_leaves_out_what_algorithm_and_environment_decide(tmp_path: Path) -> None:
+def test_labels_leave_out_what_algorithm_and_environment_decide_and_the_environment(tmp_path: Path) -> None:
     for name, algo, env, settings in [
         ("a", "ppo", "CartPole-v1", {"clip_ratio": 0.2, "gamma": 0.99, "pi_lr": 0.001}),
         ("b", "ppo", "CartPole-v1", {"clip_ratio": 0.2, "gamma": 0.99, "pi_lr": 0.002}),
@@ -192,12 +192,22 @@ def test_label_leaves_out_what_algorithm_and_environment_decide(tmp_path: Path) 
         ("d", "ppo", "Acrobot-v1", {"clip_ratio": 0.3, "gamma": 0.99, "pi_lr": 0.001}),
     ]:
         make_run(tmp_path / name, algo=algo, env=env, exp_name=f"{algo}_{env}", seed=0, **settings)
-    assert list(labels(find_runs([tmp_path]))) == [
-        "ppo, CartPole-v1, pi_lr=0.001",
-        "ppo, CartPole-v1, pi_lr=0.002",
-        "dqn, CartPole-v1",
-        "ppo, Acrobot-v1, pi_lr=0.001",
+    groups = group_by_settings(find_runs([tmp_path]))
+    assert [(group.label, group.env) for group in groups] == [
+        ("ppo, pi_lr=0.001", "CartPole-v1"),
+        ("ppo, pi_lr=0.002", "CartPole-v1"),
+        ("dqn", "CartPole-v1"),
+        ("ppo, pi_lr=0.001", "Acrobot-v1"),
     ]
+
+
+def test_one_algorithm_in_two_environments_is_labelled_with_its_name(tmp_path: Path) -> None:
+    for name, env in [("a", "CartPole-v1"), ("b", "Acrobot-v1")]:
+        make_run(tmp_path / name, algo="ppo", env=env, exp_name=f"ppo_{env}", seed=0)
+    assert [group.label for group in group_by_settings(find_runs([tmp_path]))] == ["ppo", "ppo"]
+    make_run(tmp_path / "c", algo="ppo", env="CartPole-v1", exp_name="again", seed=0)
+    labelled = [group.label for group in group_by_settings(find_runs([tmp_path]))]
+    assert labelled == ["ppo_CartPole-v1", "ppo_Acrobot-v1", "again"]
 
 
 def test_groups_that_differ_only_in_name_are_labelled_with_it(tmp_path: Path) -> None:
