@@ -16,7 +16,7 @@ from rlsuite.figures.style import FORMATS, STYLE, save_figure
 from rlsuite.figures.table import csv_of, lines_of, tabulate
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
 from rlsuite.rundir.files import write_atomically
-from rlsuite.rundir.runs import Group, find_runs, group_by_settings
+from rlsuite.rundir.runs import Group, find_runs, group_by_settings, whole_label
 from rlsuite.rundir.summaries import newest_run, without_repetitions
 
 
@@ -24,12 +24,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="python -m rlsuite.plot",
         description="Draw what runs have logged. Runs that differ only in their seed make one curve; a run that "
-        "repeats another is not drawn.",
+        "repeats another is not drawn. Each environment has panels of its own: six, or three if there are several.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run or experiment directory")
     parser.add_argument("--value", nargs="+", metavar="COLUMN", help="columns to draw instead")
     parser.add_argument("--value-map", action="store_true", help="value, action and states of the newest run")
     parser.add_argument("--x", metavar="COLUMN", help="draw against it, such as Time [TotalEnvInteracts]")
+    parser.add_argument("--legend", nargs="+", metavar="NAME", help="names of the groups, in their order")
     parser.add_argument("--smooth", type=int, metavar="N", help="draw the mean of the last N epochs [1]")
     parser.add_argument("--table", action="store_true", help="print final, best and average return of each group")
     help_out = ".png, .svg or .pdf [in the first DIR]; with --table .csv"
@@ -60,8 +61,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         check_module("", args.import_env)
     if args.value and args.value_map:
         raise UserError("--value and --value-map are two different figures; give one of them")
-    if args.value_map and (args.x or args.smooth):
-        raise UserError("--x and --smooth are for curves; leave them out with --value-map")
+    if args.value_map and (args.x or args.smooth or args.legend):
+        raise UserError("--x, --smooth and --legend are for curves; leave them out with --value-map")
     return args
 
 
@@ -80,6 +81,21 @@ def _snapshots(run: Path) -> list[Snapshot]:
         Snapshot(epoch, obs, ac.value, ac.mode, ac.obs_space, ac.act_space, ac.value_label)
         for epoch, obs, ac in ((s.epoch, s.obs, s.ac) for s in snapshots)
     ]
+
+
+def _named(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+    """Return the groups with other labels; those of several environments with equal labels get equal names.
+
+    Raises:
+        UserError: there are not as many names as labels, or two of them are equal.
+    """
+    labels = list(dict.fromkeys(group.label for group in groups))
+    if len(names) != len(labels):
+        raise UserError(f"--legend takes a name for each group ({'; '.join(labels)}): {len(labels)}, not {len(names)}")
+    if len(set(names)) < len(names):
+        raise UserError("--legend gives two groups the same name")
+    called = dict(zip(labels, names, strict=True))
+    return [group._replace(label=called[group.label]) for group in groups]
 
 
 def _tabulate(groups: Sequence[Group], out: Path | None) -> None:
@@ -105,6 +121,8 @@ def _draw(args: argparse.Namespace) -> None:
             done = "not counted" if args.table else "not drawn"
             print(f"rlsuite: {count} (same settings, seed and commit), {done}: {repeated[0]}", file=sys.stderr)
     groups = group_by_settings(runs)
+    if args.legend:
+        groups = _named(groups, args.legend)
     if args.table:
         _tabulate(groups, args.out)
         return
@@ -125,7 +143,11 @@ def _draw(args: argparse.Namespace) -> None:
         if args.value_map:
             draw_value_map(fig, runs[0], _snapshots(runs[0]))
         else:
-            draw_dashboard(fig, groups, args.value or (), args.x or X_COLUMN, args.smooth or 1)
+            empty = draw_dashboard(fig, groups, args.value or (), args.x or X_COLUMN, args.smooth or 1)
+            if empty:
+                names = "; ".join(whole_label(group, groups) for group in empty)
+                lacking = f", or no column {args.x}" if args.x else ""
+                print(f"rlsuite: no epoch finished yet{lacking}, not drawn: {names}", file=sys.stderr)
         save_figure(fig, args.out)
         print(args.out)
         if args.show:

@@ -74,7 +74,7 @@ def test_a_run_that_repeats_another_is_not_drawn_and_named(
 ) -> None:
     drawn: list[list[list[str]]] = []
     monkeypatch.setattr(
-        plot, "draw_dashboard", lambda _, groups, *__: drawn.append([[r.name for r in g.runs] for g in groups])
+        plot, "draw_dashboard", lambda _, groups, *__: drawn.append([[r.name for r in g.runs] for g in groups]) or []
     )
     make_run(tmp_path / "a", git_commit="abc")
     again = make_run(tmp_path / "b", git_commit="abc")
@@ -250,6 +250,50 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--table draws nothing, and --x is" in refused(capsys, run, "--table", "--x", "Time")
     (tmp_path / "link.csv").symlink_to(out)
     assert "is a link" in refused(capsys, run, "--table", "--out", tmp_path / "link.csv")
+
+
+def test_legend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for k, (algo, env) in enumerate([("ppo", "Walk"), ("vpg", "Walk"), ("ppo", "Swim")]):
+        make_run(tmp_path / f"r{k}", algo=algo, env=env, exp_name=f"{algo}_{env}")
+    out = tmp_path / "figure.svg"
+    assert plot.main([str(tmp_path), "--legend", "with a clip", "without", "--out", str(out)]) == 0
+    drawn = out.read_text()
+    assert "<!-- with a clip (1 seed) -->" in drawn
+    assert "<!-- without (1 seed) -->" in drawn
+    assert "<!-- Swim -->" in drawn
+    assert "ppo" not in drawn
+    capsys.readouterr()
+    assert plot.main([str(tmp_path), "--legend", "with a clip", "without", "--table"]) == 0
+    rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert rows == ["with a clip, Walk", "without, Walk", "with a clip, Swim"]
+    assert "a name for each group (ppo; vpg): 2, not 3\n" in refused(capsys, tmp_path, "--legend", *"abc")
+    assert "two groups the same name" in refused(capsys, tmp_path, "--legend", "a", "a")
+    assert "leave them out with --value-map" in refused(capsys, tmp_path, "--value-map", "--legend", "a")
+
+
+def test_a_run_that_is_alone_has_its_name_in_the_legend(tmp_path: Path) -> None:
+    out = tmp_path / "figure.svg"
+    assert plot.main([str(make_run(tmp_path / "r")), "--legend", "mine", "--out", str(out)]) == 0
+    assert "<!-- mine (1 seed) -->" in out.read_text()
+
+
+def test_groups_without_data_are_left_out_and_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lr in (1, 2, 3):
+        make_run(tmp_path / f"{lr}", pi_lr=lr)
+    for lr in (1, 3):
+        (tmp_path / f"{lr}" / "progress.txt").write_text("Epoch\tTotalEnvInteracts\n")
+    assert plot.main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        f"{tmp_path / 'dashboard.png'}\n",
+        "rlsuite: no epoch finished yet, not drawn: pi_lr=1; pi_lr=3\n",
+    )
+    assert plot.main([str(tmp_path), "--x", "KL"]) == 0
+    assert "no epoch finished yet, or no column KL, not drawn: pi_lr=1" in capsys.readouterr().err
+    assert plot.main([str(tmp_path / "2")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # The value map
