@@ -389,7 +389,8 @@ class Envs:
         """Bring every environment to where it was, by playing its episode again from its seed.
 
         Where that can't be done, a new episode begins, `restarted` names the environment, and `warnings` has a sentence
-        about it: the episode was longer than MAX_REPLAYABLE, or the environment is not deterministic, or another one.
+        about it: the episode was longer than MAX_REPLAYABLE, or the environment is not deterministic, carries state
+        over its resets, or is another one.
 
         Raises:
             ValueError: the state is of other environments.
@@ -419,17 +420,22 @@ class Envs:
         episode = f"its episode with seed {self.ep_seed[n]}"
         if length > MAX_REPLAYABLE:
             return f"had taken {length:,} steps of {episode}, and no more than {MAX_REPLAYABLE:,} can be played again"
-        again = f"when {episode} was played again for {length} steps: it is not deterministic"
+        again = f"when {episode} was played again for {length} steps: "
+        again += "it is not deterministic, or carries state over its resets"
         try:
+            ret = 0.0
             obs, _ = env.reset(seed=self.ep_seed[n])
             for action in actions:
-                obs, _, terminated, truncated, _ = env.step(action.item() if self.discrete else action.copy())
+                obs, rew, terminated, truncated, _ = env.step(action.item() if self.discrete else action.copy())
+                ret += number(rew)
                 if terminated or truncated:
                     return f"ended early {again}"
             repeated = np.asarray(obs, self.obs_dtype)
         except Exception as error:  # foreign code
             return f"raised {type(error).__name__} {again}"
-        return "" if np.array_equal(repeated, self.obs[n]) else f"was in another state {again}"
+        if not np.array_equal(repeated, self.obs[n]):
+            return f"was in another state {again}"
+        return "" if ret == self.ep_ret[n] else f"had another return {again}"
 
     def close(self) -> None:
         """Close every environment, those of `another` too."""

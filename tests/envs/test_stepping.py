@@ -722,8 +722,40 @@ def test_an_environment_that_does_not_repeat_itself_is_named_and_starts_a_new_ep
         return
     assert again.restarted == [0]
     assert again.warnings[0].startswith(f"environment 0 of rank 0 {said} its episode with seed {envs.ep_seed[0]} was")
-    assert again.warnings[0].endswith("again for 5 steps: it is not deterministic; a new episode begins there")
+    assert again.warnings[0].endswith(
+        "again for 5 steps: it is not deterministic, or carries state over its resets; a new episode begins there"
+    )
     assert (again.obs.tolist(), again.ep_len[0]) == ([[100]], 0)
+
+
+class Tiring(Counter):
+    """Carries something over its resets: each episode pays or observes less than the one before."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(4)
+        self.shown = shown
+
+    def step(self, action: Any) -> Step:
+        obs, rew, *rest = super().step(action)
+        episode = len(self.seeds)
+        return obs - episode * (self.shown == "state"), rew - 0.1 * episode * (self.shown == "return"), *rest
+
+
+@pytest.mark.parametrize(("shown", "said"), [("state", "was in another state"), ("return", "had another return")])
+def test_an_environment_that_carries_state_over_its_resets_is_named(shown: str, said: str) -> None:
+    def again(envs: Envs) -> Envs:
+        others = Envs(lambda: Tiring(shown), 1, seed=5)
+        others.load_state_dict(envs.state_dict())
+        return others
+
+    envs = envs_of(Tiring(shown))
+    steps(envs, 3)
+    assert again(envs).restarted == []  # in its first episode it is still like a new one
+    steps(envs, 3)
+    others = again(envs)
+    assert others.restarted == [0]
+    assert others.warnings[0].startswith(f"environment 0 of rank 0 {said} when its episode with seed {envs.ep_seed[0]}")
+    assert "or carries state over its resets; a new episode begins there" in others.warnings[0]
 
 
 def test_a_state_of_other_environments_is_refused() -> None:
