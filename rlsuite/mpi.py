@@ -5,10 +5,13 @@ everywhere. Without `mpiexec` there is one process, all functions here return wh
 imported.
 """
 
+import io
 import os
+import stat
 import sys
 import time
 import traceback
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +51,30 @@ def _connect() -> tuple[Any, Any]:
             f"the launcher started {launched_ranks()} processes, and MPI does not connect them; use the mpiexec of "
             "mpi4py's own MPI, which --cpus finds, or srun --mpi=pmi2; for runs apart unset SLURM_STEP_NUM_TASKS"
         )
+    if MPI.COMM_WORLD.Get_rank() == 0:
+        _print_to_terminal()
     return MPI.COMM_WORLD, MPI.IN_PLACE
 
 
+def _print_to_terminal() -> None:
+    """Let this process print to the terminal that its mpiexec prints to: through mpiexec's pipes no bar could move."""
+    import psutil
+
+    launcher = next((parent for parent in psutil.Process().parents() if parent.name().startswith("mpi")), None)
+    for descriptor in (1, 2):
+        path = f"/proc/{launcher.pid if launcher else 0}/fd/{descriptor}"
+        with suppress(OSError):  # another system, or another user's
+            if stat.S_ISCHR(os.stat(path).st_mode):
+                terminal = os.open(path, os.O_WRONLY | os.O_NOCTTY)
+                if os.isatty(terminal):
+                    os.dup2(terminal, descriptor)
+                os.close(terminal)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty():
+        sys.stdout.reconfigure(line_buffering=True)  # it was made for a pipe
+
+
 _comm, _in_place = _connect()
+_last_comm = _comm and _comm.Dup()  # for `wait_for_all`: in the other one, messages may be under way for ever
 size: int = _comm.Get_size() if _comm else 1
 """number of processes"""
 rank: int = _comm.Get_rank() if _comm else 0
@@ -75,11 +98,20 @@ def ranks_on_this_host() -> int:
     return count
 
 
+_let_others_run = getattr(os, "sched_yield", lambda: None)  # there may be more processes than cores
+
+
+def _complete(request: Any) -> None:
+    """Wait for the other ranks in Python, which Ctrl-C can interrupt: MPI would wait for ever for one that has left."""
+    while not request.Test():
+        _let_others_run()
+
+
 def average_(x: "Tensor") -> None:
     """Replace x, of equal shape everywhere, by its mean over the ranks: one message per gradient step."""
     if _comm:
         data = x.cpu().numpy()  # the memory of x itself, if x is on the CPU
-        _comm.Allreduce(_in_place, data)
+        _complete(_comm.Iallreduce(_in_place, data))
         data /= size
         if x.device.type != "cpu":
             x.copy_(x.new_tensor(data))
@@ -95,12 +127,15 @@ def broadcast_(x: "Tensor") -> None:
 
 def gather(values: NDArray[Any], axis: int = 0) -> NDArray[Any]:
     """The arrays of all ranks one after the other along an axis, on every rank."""
-    return np.concatenate(_comm.allgather(values), axis) if _comm else values
+    return np.concatenate(gather_objects(values), axis) if _comm else values
 
 
 def gather_objects(value: Any) -> list[Any]:
     """What each rank has, in the order of the ranks, on every rank."""
-    return _comm.allgather(value) if _comm else [value]
+    if not _comm:
+        return [value]
+    _complete(_comm.Ibarrier())
+    return list(_comm.allgather(value))
 
 
 def mean(value: float) -> float:
@@ -111,7 +146,7 @@ def mean(value: float) -> float:
 def wait_for_all(seconds: float) -> None:
     """Return when all ranks have come here, or after so many seconds: some may be waiting for a message in vain."""
     if _comm:
-        everywhere, start = _comm.Ibarrier(), time.monotonic()
+        everywhere, start = _last_comm.Ibarrier(), time.monotonic()
         while not everywhere.Test() and time.monotonic() - start < seconds:
             time.sleep(0.01)
 
@@ -121,6 +156,7 @@ def abort(code: int) -> None:
     if _comm:
         # What was printed must get through mpiexec first, and rank 0 may be about to say why.
         time.sleep(0.5 if rank == 0 else 1.5)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where MPI would say that we abort
         _comm.Abort(code)
 
 

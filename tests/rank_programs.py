@@ -274,6 +274,28 @@ def interrupted(*words: str) -> None:
         sys.exit(main(words))
 
 
+def waiting(on: str) -> None:
+    """An interrupt, which finds rank 0 waiting for a message of rank 1, and rank 1 elsewhere."""
+
+    def ring(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    said = "came through"
+    try:
+        if mpi.rank == 1:
+            time.sleep(10)
+        mpi.average_(torch.ones(3)) if on == "average" else mpi.gather_objects(None)
+    except KeyboardInterrupt:
+        said = "interrupted"
+    begun = time.monotonic()
+    mpi.wait_for_all(seconds=20)
+    Path(f"rank{mpi.rank}").write_text(f"{said}, waited {'long' if time.monotonic() - begun > 15 else 'briefly'}")
+    mpi.wait_for_all(seconds=20)
+    mpi.abort(130)
+
+
 # ---- errors in a program of the user's, which calls `train`
 
 

@@ -186,6 +186,14 @@ def test_an_interrupt_waits_until_all_ranks_have_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("on", ["average", "gather"])
+def test_an_interrupt_reaches_a_rank_that_waits_for_a_message_which_will_not_come(on: str, tmp_path: Path) -> None:
+    result = ranks(2, tmp_path, "waiting", on)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in range(2)] == ["interrupted, waited briefly"] * 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_ranks_with_a_command_that_goes_on(number: int, tmp_path: Path) -> None:
     """Ctrl-C reaches the whole group of processes, SIGTERM the one that was started."""
