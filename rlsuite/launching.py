@@ -289,13 +289,15 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
     try:
         ac = algorithm.train(config, logger=logger)
         if mpi.rank == 0:
-            finish(ac, config, launch, logger)
+            finish(ac, config, launch, logger, alone=not count)
     except (NonFiniteError, EnvError) as error:
         print(f"rlsuite: {error}{last_policy(logger.run_dir)}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt as interrupt:
         if mpi.rank == 0:
-            print(f"\nrlsuite: interrupted{how_to_go_on(logger.run_dir, config.env)}", file=sys.stderr)
+            # Of a grid it is the grid's command line that goes on.
+            where = f" in {logger.run_dir}" if count and logger.run_dir else how_to_go_on(logger.run_dir, config.env)
+            print(f"\nrlsuite: interrupted{where}", file=sys.stderr)
         return signal_code(interrupt)
     finally:
         logger.close()
@@ -308,7 +310,7 @@ def folder_suffix(varied: Mapping[str, str]) -> str:
     return "".join(part.rstrip("-.") for part in parts)[:100].rstrip("-.")
 
 
-def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
+def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True) -> None:
     """Test the trained policy, and say what came out and where it is.
 
     Args:
@@ -316,6 +318,7 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
         config: settings of the algorithm.
         launch: says how many test episodes.
         logger: of the run.
+        alone: whether it is the only run, and no grid's.
 
     Raises:
         NonFiniteError, EnvError: the environment fails in a test episode.
@@ -336,6 +339,9 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any) -> None:
             count = f"{len(played)} {acting(ac)} test episodes"
             logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
     run = shlex.quote(str(logger.run_dir))
+    if not alone:
+        logger.say(f"plot all: python -m rlsuite.plot {shlex.quote(str(logger.run_dir.parent))}")
+        return
     what, how = _how_to_see(modes)
     logger.say(f"{'plot it:':9} python -m rlsuite.plot {run}")
     logger.say(f"{f'{what} it:':9} python -m rlsuite.play {run}{how}{trust_flag(config.env)}")
@@ -354,7 +360,7 @@ def how_to_go_on(run_dir: Path | None, env_id: str) -> str:
     """The command that goes on with a run, or where its policy is, as the end of a sentence; "" if there is nothing."""
     from rlsuite.envs.making import trust_flag
 
-    if run_dir and any((run_dir / "checkpoint").glob("epoch_*")):
+    if run_dir and (any((run_dir / "checkpoint").glob("epoch_*")) or not (run_dir / "policy.safetensors").exists()):
         run = shlex.quote(str(run_dir))
         return f"; go on with: python -m rlsuite.run --resume {run}{trust_flag(env_id)}{_cpus()}"
     return last_policy(run_dir)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -81,13 +81,16 @@ class Logger:
         self._events: Any = None
         self.tensorboard = tensorboard
 
-    def start(self, algo: str, config: Any, total_steps: int, **facts: Any) -> Path:
+    def start(
+        self, algo: str, config: Any, total_steps: int, steps: Callable[[], int] = lambda: 0, **facts: Any
+    ) -> Path:
         """Create the run directory and write config.json.
 
         Args:
             algo: the algorithm's name.
             config: its `Config`, with at least `env`, `seed` and `total_steps`.
             total_steps: the budget in env steps, which may be rounded up from that of the settings.
+            steps: returns the env steps so far, for the bar on a terminal.
             facts: further entries of config.json.
 
         Returns:
@@ -142,7 +145,7 @@ class Logger:
         if not self.quiet:
             print(f"{self.run_dir}")
             if sys.stdout.isatty():
-                self._live = LiveTable(total_steps)
+                self._live = LiveTable(total_steps, steps)
         return self.run_dir
 
     def say(self, text: str) -> None:
@@ -304,6 +307,7 @@ class Logger:
 
     def close(self) -> None:
         """Close the files and the live table; safe to call twice."""
+        self.close_table()
         if self._events:
             self._events.close()
             self._events = None
@@ -313,8 +317,11 @@ class Logger:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def close_table(self, redraw: bool = True) -> None:
+        """Leave the live table as it is; see `LiveTable.close`. Safe to call twice."""
         if self._live:
-            self._live.close()
+            self._live.close(redraw)
             self._live = None
 
 

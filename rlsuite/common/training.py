@@ -72,7 +72,8 @@ class Training:
             self.test_env = envs.another()
         if not logger.resume:
             self._first_observations()  # before anything is written: an environment may fail at once
-        run_dir = logger.start(self.algo, self.config, self.total_steps, network=network, custom_env=envs.custom)
+        facts = {"network": network, "custom_env": envs.custom}
+        run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
         if is_flattened(envs.raw_obs_space):
@@ -111,6 +112,8 @@ class Training:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         """Save the last whole epoch and close everything; an error on one of several ranks ends them all."""
+        # Of an interrupt mpiexec has told on the terminal, below our table.
+        self.logger.close_table(redraw=mpi.size == 1 or error is None or isinstance(error, Exception))
         if hasattr(self, "checkpoint"):
             self.checkpoint.close()
         if isinstance(error, Exception):
