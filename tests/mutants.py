@@ -55,6 +55,9 @@ POOLED = "test_mpi.py::test_statistics_shares_and_memory_are_those_of_all_ranks"
 FEATURES = f"{WHOLE}::test_features_do_not_change_between_acting_and_training"
 TARGET = f"{WHOLE}::test_the_target_is_a_moving_average_of_the_network"
 RESUMED = "rundir/test_checkpoint.py::test_a_resumed_run_is_the_run_that_was_not_interrupted"
+CTRL_C = "test_terminal.py::test_ctrl_c_leaves_one_table_and_says_how_to_go_on"
+SHOWN_BY_RANKS = "test_terminal.py::test_several_processes_show_what_one_shows"
+WAITING = "test_mpi.py::test_an_interrupt_reaches_a_rank_that_waits_for_a_message_which_will_not_come"
 GRID = "test_run.py::test_a_grid_names_what_varies_in_each_header_and_folder"
 FILMED = "figures/test_film.py::test_a_frame_says_step_action_and_return_so_far"
 LEGIBLE = "figures/test_film.py::test_pictures_of_every_size_stay_whole_above_a_text_that_can_be_read"
@@ -674,6 +677,9 @@ MUTANTS = [
     Mutant("resuming replays from the oldest action that is kept", "envs/stepping.py",
            "in self.actions[self.ep_start[n] :]], self", "in self.actions], self",
            "envs/test_stepping.py::test_resuming_plays_the_episodes_in_progress_again"),
+    Mutant("terminal: an episode with another return counts as repeated", "envs/stepping.py",
+           'return "" if ret == self.ep_ret[n] else', 'return "" if True else',
+           "envs/test_stepping.py::test_an_environment_that_carries_state_over_its_resets_is_named"),
     Mutant("test episodes with seeds of training", "envs/evaluation.py",
            "episode_seed(seed, TEST_EPISODES, 0, first + stride * i)", "episode_seed(seed, 0, 0, first + stride * i)",
            "envs/test_evaluation.py::test_evaluate_resets_with_other_seeds_than_training"),
@@ -776,6 +782,42 @@ MUTANTS = [
     Mutant("a process that waits for tasks takes itself for a rank", "mpi.py",
            "if launched_ranks() == 1 or is_pool():", "if launched_ranks() == 1:",
            "test_pool.py::test_tasks_wait_for_processes_of_mpi"),
+
+    # ---- the terminal
+    Mutant("terminal: the bar stands still within an epoch", "common/training.py",
+           "lambda: envs.total_steps, **facts", "lambda: 0, **facts",
+           "test_terminal.py::test_the_bar_moves_before_the_first_epoch_has_ended"),
+    Mutant("terminal: ^C is written at the end of the bar", "common/console.py",
+           '*([] if self.closing else [""])', "*[]", f"{CTRL_C}[80]"),
+    Mutant("terminal: time left and time elapsed confused", "common/console.py",
+           'f"{left} left", f"{elapsed} elapsed"', 'f"{elapsed} left", f"{left} elapsed"', "common/test_console.py"),
+    Mutant("terminal: columns are drawn that do not fit", "common/console.py",
+           "<= width for n", "<= 999 for n", "common/test_console.py"),
+    Mutant("terminal: a bar is longer than its line", "common/console.py",
+           "< SHORTEST_BAR", "< -999", "common/test_console.py"),
+    Mutant("terminal: a column of tests where there are none", "common/console.py",
+           'present.pop("AverageTestEpRet", None)', "pass", "common/test_console.py"),
+    Mutant("terminal: below what mpiexec says, the table is drawn again", "common/training.py",
+           "redraw=mpi.size == 1 or", "redraw=True or", f"{SHOWN_BY_RANKS}[--cpus]"),
+    Mutant("terminal: rank 0 prints through the pipes of mpiexec", "mpi.py",
+           "os.dup2(terminal, descriptor)", "pass", f"{SHOWN_BY_RANKS}[mpiexec]"),
+    Mutant("terminal: MPI says that it aborts", "mpi.py",
+           "os.dup2(os.open(os.devnull, os.O_WRONLY), 2)", "pass", f"{WAITING}[average]"),
+    Mutant("terminal: an interrupt does not reach a rank that waits", "mpi.py",
+           "while not request.Test():", "while not request.Wait():", f"{WAITING}[average]"),
+    Mutant("terminal: the last barrier is taken for another message", "mpi.py",
+           "_last_comm.Ibarrier()", "_comm.Ibarrier()", f"{WAITING}[average]"),
+    Mutant("terminal: a run that was stopped in its first epoch is not resumed", "launching.py",
+           ' or not (run_dir / "policy.safetensors").exists()', "",
+           "test_terminal.py::test_the_bar_moves_before_the_first_epoch_has_ended"),
+    Mutant("terminal: the run of a grid goes on by itself", "launching.py",
+           "if count and logger.run_dir else", "if False else",
+           "test_terminal.py::test_ctrl_c_in_a_grid_names_the_run_and_what_is_left"),
+    Mutant("terminal: each run of a grid is to be plotted by itself", "launching.py",
+           "alone=not count", "alone=True", "test_run.py::test_several_seeds"),
+    Mutant("terminal: resuming lacks the module of the environment", "launching.py",
+           'if colon else ""', 'if False else ""',
+           "test_run.py::test_the_command_that_goes_on_names_the_module_of_the_environment"),
 
     # ---- checkpoints
     Mutant("checkpoints forget the scale of states", "common/training.py",

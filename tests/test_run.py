@@ -303,6 +303,8 @@ def test_several_seeds(tmp_path: Path, command: Any, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "run 1 of 2: ppo on CartPole-v1, seed 0" in out
     assert "run 2 of 2: ppo on CartPole-v1, seed 1" in out
+    assert out.count(f"plot all: python -m rlsuite.plot {tmp_path / 'ppo_CartPole-v1'}\n") == 2
+    assert "watch it" not in out
 
 
 def test_two_settings_make_their_product(tmp_path: Path, command: Any) -> None:
@@ -534,7 +536,7 @@ def test_an_interrupted_training_keeps_what_it_has(
     assert read_progress(run)["TotalEnvInteracts"].tolist() == [256, 512]
     assert (run / "policy.safetensors").exists()
     of_the_run, of_the_grid = capsys.readouterr().err.strip().splitlines()
-    assert of_the_run == f"rlsuite: interrupted; go on with: python -m rlsuite.run --resume {run}"
+    assert of_the_run == f"rlsuite: interrupted in {run}"
     left = "rlsuite: 2 of 2 runs are left (--seed 0, --seed 1); go on with: "
     assert of_the_grid == left + read_config(run)["command"]
 
@@ -636,6 +638,13 @@ def test_an_interrupted_training_without_checkpoints_says_where_its_policy_is(
     assert not (run / "checkpoint").exists()
     expected = f"rlsuite: interrupted; the policy of the last good epoch is in {run}"
     assert capsys.readouterr().err.strip() == expected
+
+
+@pytest.mark.parametrize(("env", "trust"), [("CartPole-v1", ""), ("my_module:Mine-v0", " --import-env my_module")])
+def test_the_command_that_goes_on_names_the_module_of_the_environment(env: str, trust: str, tmp_path: Path) -> None:
+    from rlsuite.launching import how_to_go_on
+
+    assert how_to_go_on(tmp_path, env) == f"; go on with: python -m rlsuite.run --resume {tmp_path}{trust}"
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
