@@ -75,24 +75,39 @@ def begin(argv: Sequence[str]) -> int:
     algorithm = import_module(f"rlsuite.algos.{algo}")
     if {"-h", "--help"} & set(argv):
         show_help(algorithm, algo, argv)
+    flags, jobs = _asked_for(algorithm, argv)
+    if "cpus" in flags and flags["cpus"] != ["1"]:
+        if {"jobs", "job"} & set(flags):
+            raise UserError("--jobs trains several runs, each in one process, --cpus one run in several; choose one")
+        return relaunch(argv, flags["cpus"])
+    if {"jobs", "job"} & set(flags) or mpi.is_pool():
+        return _train_apart(algorithm, jobs, without(argv, "--jobs", "--job"))
+    return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+
+
+def jobs_of(argv: Sequence[str]) -> list[Job]:
+    """The trainings that a command line asks for, as `begin` takes it.
+
+    Raises:
+        UserError: bad input.
+    """
+    return _asked_for(import_module(f"rlsuite.algos.{argv[0]}"), argv)[1]
+
+
+def _asked_for(algorithm: ModuleType, argv: Sequence[str]) -> tuple[dict[str, list[str]], list[Job]]:
+    """The flags of a command line with their values, and its trainings."""
+    algo = argv[0]
     fields = fields_of(algorithm.Config, Launch)
     flags = parse_flags(argv[1:], {**fields, "resume": str})
     if "resume" in flags:
         raise UserError("--resume takes all settings from the run: python -m rlsuite.run --resume RUN_DIR")
     if "env" not in flags:
         raise UserError(f"--env is missing, for example: python -m rlsuite.run {algo} --env CartPole-v1")
-    cpus = flags.pop("cpus", ["1"])
     for name in {"jobs", "job"} & set(flags):
         if len(flags[name]) > 1:
             raise UserError(f"{flag(name)} takes one number, not {' '.join(flags[name])}")
-    jobs = list(_jobs(algorithm, algo, grid(flags, fields), varying(flags, fields)))
-    if cpus != ["1"]:
-        if {"jobs", "job"} & set(flags):
-            raise UserError("--jobs trains several runs, each in one process, --cpus one run in several; choose one")
-        return relaunch(argv, cpus)
-    if {"jobs", "job"} & set(flags) or mpi.is_pool():
-        return _train_apart(algorithm, jobs, without(argv, "--jobs", "--job"))
-    return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
+    of_runs = {name: values for name, values in flags.items() if name != "cpus"}
+    return flags, list(_jobs(algorithm, algo, grid(of_runs, fields), varying(of_runs, fields)))
 
 
 def _train_apart(algorithm: ModuleType, jobs: Sequence[Job], words: list[str]) -> int:

@@ -138,7 +138,8 @@ def test_nothing_outlives_a_pool_and_nothing_is_lost(number: signal.Signals, tmp
     assert processes(tmp_path) == []
     for run in find_runs([tmp_path]):
         epochs = len(read_progress(run).get("Epoch", ()))
-        assert epochs == 0 or list((run / "checkpoint").glob(f"epoch_{epochs:06}_*"))
+        saved = {int(path.name[6:12]) for path in (run / "checkpoint").glob("epoch_*")}
+        assert epochs - max(saved, default=0) in (0, 1)  # the last row may lack its checkpoint; it is made again
 
 
 def test_a_pool_that_was_killed_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
