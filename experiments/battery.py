@@ -70,7 +70,7 @@ class Run(NamedTuple):
     @property
     def words(self) -> list[str]:
         """What follows `python -m rlsuite.run`."""
-        where = ["--data-dir", f"{RUNS}", "--seed", f"{self.seed}", "--quiet"]
+        where = ["--data-dir", f"{RUNS}", "--seed", f"{self.seed}"]
         return [self.algo, "--env", self.env, *self.settings.split(), *where]
 
     @property
