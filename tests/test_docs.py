@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,8 @@ def test_what_a_page_tells_to_do_can_be_done(page: Path, tmp_path: Path) -> None
     for before, text in blocks(page, "python"):
         if before.endswith(".py`:"):
             continue
-        if "import pandas" in text:
-            pytest.importorskip("pandas")
+        if "import pandas" in text and not find_spec("pandas"):
+            continue
         code = re.sub(r'env="CartPole-v1"(, total_steps=[\d_]+)?', 'env="CartPole-v1", total_steps=600', text)
         run([sys.executable, "-c", code])
 
