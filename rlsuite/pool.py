@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from rlsuite import mpi
 from rlsuite.errors import UserError
-from rlsuite.launching import Job, earlier, signal_code, what_is_left
+from rlsuite.launching import FINISHED, Job, earlier, signal_code, what_is_left
 from rlsuite.rundir.summaries import read_ends
 
 VARIABLE = "RLSUITE_POOL"  # of the environment of a training whose standard input is such a pipe
@@ -55,13 +55,19 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str) -> int:
     """Train all tasks, say what failed and what is left, and return the exit code.
 
     Args:
-        tasks: what to train.
+        tasks: what to train; those that are finished are skipped.
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
         go_on: the command line that trains what is left.
 
     Returns:
         0, or 3 where a training failed, or what the signal that ended the pool stands for.
     """
+    count = len(tasks)
+    found = [earlier([task.job], task.command)[0] for task in tasks]
+    for task, (run, state) in zip(tasks, found, strict=True):
+        if state == FINISHED:
+            print(f"{task.label}: skipped, as {run} is finished", flush=True)
+    tasks = [task for task, (_, state) in zip(tasks, found, strict=True) if state != FINISHED]
     endings, interrupt = train_side_by_side(tasks, jobs)
     for task, ending in zip(tasks, endings, strict=True):
         if ending and ending.code and not interrupt:
@@ -69,7 +75,7 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str) -> int:
             print("\n".join(f"  {line}" for line in ending.output.splitlines()[-SHOWN_LINES:]), file=sys.stderr)
     left = [task.label for task, ending in zip(tasks, endings, strict=True) if not ending or ending.code]
     if left:
-        print(f"rlsuite: {what_is_left(left, len(tasks))}; go on with: {go_on}", file=sys.stderr, flush=True)
+        print(f"rlsuite: {what_is_left(left, count)}; go on with: {go_on}", file=sys.stderr, flush=True)
     return signal_code(interrupt) if interrupt else 3 * bool(left)
 
 
@@ -77,7 +83,7 @@ def train_side_by_side(tasks: Sequence[Task], jobs: int) -> tuple[list[Ending | 
     """Train all tasks, some at a time, and show how far each is.
 
     Args:
-        tasks: the process of one that is finished already, or is trained elsewhere, says so and ends.
+        tasks: the process of one that has been finished meanwhile, or is trained elsewhere, says so and ends.
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
 
     Returns:
