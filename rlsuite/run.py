@@ -80,7 +80,7 @@ def begin(argv: Sequence[str]) -> int:
         if {"jobs", "job"} & set(flags):
             raise UserError("--jobs trains several runs, each in one process, --cpus one run in several; choose one")
         return relaunch(argv, flags["cpus"])
-    if {"jobs", "job"} & set(flags) or mpi.is_pool():
+    if jobs[0].launch.jobs or jobs[0].launch.job or mpi.is_pool():
         return _train_apart(algorithm, jobs, without(argv, "--jobs", "--job"))
     return train_all(algorithm, jobs, shlex.join(["python", "-m", "rlsuite.run", *argv]))
 
