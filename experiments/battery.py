@@ -1,13 +1,14 @@
 """All algorithms on small environments, to run all the time: `python experiments/battery.py --small`.
 
 Ten minutes on two cores. The runs go to data/battery/, side by side; started again, finished ones are not repeated, and
-interrupted ones go on. `mpiexec -n 9 python -m mpi4py.futures experiments/battery.py --small` spreads them over hosts.
+interrupted ones go on. `mpiexec -n 9 python -m mpi4py.futures experiments/battery.py --small` spreads them over
+hosts; start it in the repository's root.
 
     --compare   says in which cells the returns are worse, or better, than the kept ones
     --keep      keeps the returns for later comparisons: data/battery.csv, data/battery.png
 
 The seeds of a comparison are not paired, since equal seeds do not make runs of different code alike. With 3 seeds only
-large differences are found; `--seeds 5` finds most that matter.
+what is badly broken is found; docs/pictures.md has the numbers.
 """
 
 import argparse

@@ -236,7 +236,8 @@ def train_if_left(algorithm: ModuleType, jobs: Sequence[Job], number: int, comma
     with claim(data_dir, name) as claimed:
         run, state = earlier([job], command)[0] if claimed else (None, RUNNING)
         if state in (FINISHED, RUNNING):
-            print(f"{count}skipped, as {run or 'it'} is {state}", flush=True)
+            if not job.launch.quiet:
+                print(f"{count}skipped, as {run or 'it'} is {state}", flush=True)
             return 0
         return _train_one(algorithm, job, command, run, count)
 

@@ -60,8 +60,13 @@ def _print_to_terminal() -> None:
     """Let this process print to the terminal that its mpiexec prints to: through mpiexec's pipes no bar could move."""
     import psutil
 
-    launcher = next((parent for parent in psutil.Process().parents() if parent.name().startswith("mpi")), None)
+    launcher = None
+    with suppress(psutil.Error):  # a parent that is gone
+        launcher = next((parent for parent in psutil.Process().parents() if parent.name().startswith("mpi")), None)
     for descriptor in (1, 2):
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):  # where the user wants it
+            continue
         path = f"/proc/{launcher.pid if launcher else 0}/fd/{descriptor}"
         with suppress(OSError):  # another system, or another user's
             if stat.S_ISCHR(os.stat(path).st_mode):

@@ -203,6 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, NonFiniteError, EnvError) as error:
         print(f"rlsuite: {error}", file=sys.stderr)
         return exit_code(error)
+    except OSError as error:  # a full disk, or a program that makes films has died
+        print(f"rlsuite: {error.strerror or error}: {error.filename or args.video or 'output'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
+from pathlib import Path
 from signal import SIGTERM
 from typing import Any, NamedTuple
 
@@ -51,13 +52,14 @@ class Ending(NamedTuple):
     """what it printed"""
 
 
-def train_all(tasks: Sequence[Task], jobs: int, go_on: str) -> int:
+def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False) -> int:
     """Train all tasks, say what failed and what is left, and return the exit code.
 
     Args:
         tasks: what to train; those that are finished are skipped.
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
         go_on: the command line that trains what is left.
+        quiet: print nothing but errors.
 
     Returns:
         0, or 3 where a training failed, or what the signal that ended the pool stands for.
@@ -65,12 +67,12 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str) -> int:
     count = len(tasks)
     found = [earlier([task.job], task.command)[0] for task in tasks]
     for task, (run, state) in zip(tasks, found, strict=True):
-        if state == FINISHED:
+        if state == FINISHED and not quiet:
             print(f"{task.label}: skipped, as {run} is finished", flush=True)
     tasks = [task for task, (_, state) in zip(tasks, found, strict=True) if state != FINISHED]
-    endings, interrupt = train_side_by_side(tasks, jobs)
+    endings, interrupt = train_side_by_side(tasks, jobs, quiet)
     for task, ending in zip(tasks, endings, strict=True):
-        if ending and ending.code and not interrupt:
+        if ending and ending.code not in (0, 130, 143):
             print(f"\nrlsuite: {task.label} failed, {_how(ending)}; the end of its output:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in ending.output.splitlines()[-SHOWN_LINES:]), file=sys.stderr)
     left = [task.label for task, ending in zip(tasks, endings, strict=True) if not ending or ending.code]
@@ -79,12 +81,15 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str) -> int:
     return signal_code(interrupt) if interrupt else 3 * bool(left)
 
 
-def train_side_by_side(tasks: Sequence[Task], jobs: int) -> tuple[list[Ending | None], KeyboardInterrupt | None]:
+def train_side_by_side(
+    tasks: Sequence[Task], jobs: int, quiet: bool = False
+) -> tuple[list[Ending | None], KeyboardInterrupt | None]:
     """Train all tasks, some at a time, and show how far each is.
 
     Args:
         tasks: the process of one that has been finished meanwhile, or is trained elsewhere, says so and ends.
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
+        quiet: show nothing.
 
     Returns:
         How each ended, None for those that had not begun when Ctrl-C or SIGTERM came; and that interrupt.
@@ -92,26 +97,28 @@ def train_side_by_side(tasks: Sequence[Task], jobs: int) -> tuple[list[Ending | 
     interrupt = None
     running: Running = {}
     executor = _executor(jobs)
-    futures = [
-        executor.submit(_train, task.words) if mpi.is_pool() else executor.submit(_train, task.words, running)
-        for task in tasks
-    ]
-    with closing(_Progress(tasks, futures)) as progress:
+    futures: list[Future[Ending]] = []
+    with closing(_Progress(tasks, futures, quiet)) as progress:
         try:
+            for task in tasks:
+                futures.append(executor.submit(_train, task.words, *(() if mpi.is_pool() else (running,))))
             while not all(future.done() for future in futures):
                 progress.show()
                 time.sleep(EVERY)
-        except KeyboardInterrupt as error:
-            interrupt = error
+        except BaseException as error:  # a full pipe or disk, too, must not leave trainings behind
             executor.shutdown(wait=False, cancel_futures=True)
             while not all(future.done() for future in futures):
                 for process in list(running.values()):
                     assert process.stdin
                     process.stdin.close()  # it saves and ends
                 time.sleep(0.1)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            interrupt = error
         executor.shutdown()
         progress.show()
-    return [ending_of(future) for future in futures], interrupt
+    endings = [ending_of(future) for future in futures]
+    return endings + [None] * (len(tasks) - len(endings)), interrupt
 
 
 def _executor(jobs: int) -> Executor:
@@ -165,11 +172,12 @@ def _wait_for_pool() -> None:
 class _Progress:
     """How far each training is: a table that is redrawn on a terminal, else a line whenever one ends."""
 
-    def __init__(self, tasks: Sequence[Task], futures: Sequence["Future[Ending]"]) -> None:
-        self.tasks, self.futures = tasks, futures
+    def __init__(self, tasks: Sequence[Task], futures: Sequence["Future[Ending]"], quiet: bool) -> None:
+        self.tasks, self.futures, self.quiet = tasks, futures, quiet
+        self.runs: dict[int, Path] = {}
         self.said: set[int] = set()
         self.live: Any = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not quiet:
             from rich.live import Live
 
             self.live = Live(refresh_per_second=2, transient=True)
@@ -188,7 +196,7 @@ class _Progress:
     def _say(self, text: str) -> None:
         if self.live:
             self.live.console.print(text, markup=False, highlight=False)
-        else:
+        elif not self.quiet:
             print(text, flush=True)
 
     def _table(self, endings: Sequence[Ending | None]) -> Any:
@@ -197,26 +205,31 @@ class _Progress:
         table = Table("run", "env steps", "return", "left", box=None, pad_edge=False)
         running = [i for i, future in enumerate(self.futures) if future.running()]
         for i in running:
-            table.add_row(self.tasks[i].label, *_progress(self.tasks[i]))
-        waiting = len(endings) - len(running) - sum(ending is not None for ending in endings)
+            table.add_row(self.tasks[i].label, *self._progress(i))
+        waiting = len(self.tasks) - len(running) - sum(ending is not None for ending in endings)
         table.add_row(f"{len(running)} running, {waiting} waiting")
         return table
+
+    def _progress(self, i: int) -> tuple[str, str, str]:
+        """Env steps done, the last epoch's mean return, and the time left, of a task in training."""
+        task = self.tasks[i]
+        with suppress(UserError, OSError):  # of a run that has only begun, or is being removed
+            if i not in self.runs:
+                run, _ = earlier([task.job], task.command)[0]
+                if not run:
+                    return "", "", ""
+                self.runs[i] = run
+            ends = read_ends(self.runs[i])
+            if ends.steps > 0:
+                budget = task.job.config.total_steps
+                left = timedelta(seconds=round(max(0.0, (budget - ends.steps) * ends.seconds / ends.steps)))
+                return f"{ends.steps:,.0f} of {budget:,}", f"{ends.ret:.4g}", f"{left}"
+        return "", "", ""
 
     def close(self) -> None:
         """Leave only the lines of the runs that ended on the screen."""
         if self.live:
             self.live.stop()
-
-
-def _progress(task: Task) -> tuple[str, str, str]:
-    """Env steps done, the last epoch's mean return, and the time left, of a task in training."""
-    with suppress(UserError):
-        run, _ = earlier([task.job], task.command)[0]
-        if run and (ends := read_ends(run)).steps > 0:
-            budget = task.job.config.total_steps
-            left = timedelta(seconds=round(max(0.0, (budget - ends.steps) * ends.seconds / ends.steps)))
-            return f"{ends.steps:,.0f} of {budget:,}", f"{ends.ret:.4g}", f"{left}"
-    return "", "", ""
 
 
 def last_line(ending: Ending) -> str:

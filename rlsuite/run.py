@@ -106,6 +106,10 @@ def _asked_for(algorithm: ModuleType, argv: Sequence[str]) -> tuple[dict[str, li
     for name in {"jobs", "job"} & set(flags):
         if len(flags[name]) > 1:
             raise UserError(f"{flag(name)} takes one number, not {' '.join(flags[name])}")
+    if flags.get("job") == ["0"]:
+        raise UserError("--job counts the runs of a grid from 1")
+    if {"jobs", "job"} <= set(flags):
+        raise UserError("--jobs trains all runs of a grid, --job one of them; choose one")
     of_runs = {name: values for name, values in flags.items() if name != "cpus"}
     return flags, list(_jobs(algorithm, algo, grid(of_runs, fields), varying(of_runs, fields)))
 
@@ -114,6 +118,8 @@ def _train_apart(algorithm: ModuleType, jobs: Sequence[Job], words: list[str]) -
     """Train the runs of a grid side by side, or only one of them, whose command line without those flags is `words`."""
     launch = jobs[0].launch
     command = shlex.join(["python", "-m", "rlsuite.run", *words])
+    if mpi.size > 1 and launch.job:
+        raise UserError("--job trains in one process; leave mpiexec out")
     if mpi.size > 1:
         raise UserError("--jobs over MPI is mpiexec -n N python -m mpi4py.futures -m rlsuite.run ..., without --jobs")
     if launch.job > len(jobs):
@@ -122,10 +128,11 @@ def _train_apart(algorithm: ModuleType, jobs: Sequence[Job], words: list[str]) -
         return train_if_left(algorithm, jobs, launch.job, command)
     check_environments(algorithm, jobs)
     tasks = [
-        pool.Task(job, label or algorithm.__name__, command, [*words, "--job", f"{number}"])
+        pool.Task(job, label or algorithm.__name__.rpartition(".")[2], command, [*words, "--job", f"{number}"])
         for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True), start=1)
     ]
-    return pool.train_all(tasks, launch.jobs, command if mpi.is_pool() else f"{command} --jobs {launch.jobs}")
+    go_on = command if mpi.is_pool() else f"{command} --jobs {launch.jobs}"
+    return pool.train_all(tasks, launch.jobs, go_on, launch.quiet)
 
 
 def show_help(algorithm: ModuleType, algo: str, argv: Sequence[str]) -> None:

@@ -816,7 +816,7 @@ MUTANTS = [
     Mutant("terminal: each run of a grid is to be plotted by itself", "launching.py",
            "alone=not count", "alone=True", "test_run.py::test_several_seeds"),
     Mutant("terminal: resuming lacks the module of the environment", "launching.py",
-           'if colon else ""', 'if False else ""',
+           "--resume {run}{trust_flag(env_id)}", "--resume {run}",
            "test_run.py::test_the_command_that_goes_on_names_the_module_of_the_environment"),
 
     # ---- checkpoints

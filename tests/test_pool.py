@@ -210,6 +210,8 @@ def test_tasks_wait_for_processes_of_mpi(tmp_path: Path) -> None:
     [
         (["--jobs", "2", "3"], "--jobs takes one number, not 2 3"),
         (["--jobs", "2", "--cpus", "2"], "--jobs trains several runs, each in one process, --cpus one run in several"),
+        (["--job", "0"], "--job counts the runs of a grid from 1"),
+        (["--job", "1", "--jobs", "2"], "--jobs trains all runs of a grid, --job one of them; choose one"),
         (["--job", "4"], "--job 4: this command line makes 3 runs"),
         (["--jobs", "-1"], "--jobs is -1, but must be from 0"),
         (["--jobs", "2", "--lam", "2"], "--lam is 2.0, but must be from 0 to 1"),
@@ -241,5 +243,5 @@ def test_a_task_that_never_began_has_no_ending() -> None:
 
 def test_a_training_of_ones_own_does_not_wait_for_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(pool.VARIABLE, raising=False)
-    monkeypatch.setattr(pool, "_wait_for_pool", lambda: pytest.fail("it reads the standard input"))
+    monkeypatch.setattr("threading.Thread", lambda **_: pytest.fail("it reads the standard input"))
     pool.end_with_pool()

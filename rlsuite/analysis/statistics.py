@@ -132,7 +132,7 @@ def trimmed_t_interval(scores: Array, trim: float = 0.0, level: float = LEVEL) -
 
     Args:
         scores: (S, E) float64.
-        trim:   share cut off at each end, below one half.
+        trim:   share cut off at each end; it must leave more scores than there are environments.
         level:  share of such intervals that hold the true value.
 
     Returns:
@@ -346,7 +346,7 @@ def welch_difference(old: Array, new: Array, level: float = LEVEL) -> Comparison
         return Comparison(difference, math.nan, math.nan, math.nan, n, False, math.nan)
     var = np.array([old.var(ddof=1), new.var(ddof=1)])
     error = var / n  # squared, of each mean
-    # Two seeds less one on the narrow side count nothing where the other side has all the spread.
+    # Near n - 1 of the side that has all the spread, if one has.
     df = float(error.sum() ** 2 / (error**2 / (np.array(n) - 1)).sum()) if error.any() else 1.0
     return _t_comparison(difference, math.sqrt(error.sum()), df, math.sqrt(var.mean()), n, False, level)
 

@@ -51,6 +51,10 @@ class LiveTable:
         """Add a row."""
         self.rows.append(row)
 
+    def resume(self) -> None:
+        """Measure the speed from here: the steps before were not taken now."""
+        self.times.clear()
+
     def screen(self) -> Any:
         """What is drawn, as wide as the terminal is now."""
         from rich.console import Group

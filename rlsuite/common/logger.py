@@ -271,6 +271,8 @@ class Logger:
                 self._bytes, self._crc, self._epoch_steps = state["bytes"], state["crc"], state["steps"]
                 self._start_time = self._epoch_time - state["seconds"]
                 self.columns = self._file.readline().decode(errors="replace").rstrip("\n").split("\t")
+            if self._live:
+                self._live.resume()
             self._file.truncate(self._bytes)
             self._file.seek(self._bytes)
             (self.run_dir / "result.json").unlink(missing_ok=True)  # of the policy before

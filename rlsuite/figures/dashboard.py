@@ -293,8 +293,7 @@ def _visible(curves: list[Curve], column: str) -> list[Curve]:
         def cut(y: Array) -> Array:
             return np.maximum(y, -1)
 
-        def band(y: Array) -> Array:
-            return np.maximum(y, -1)
+        band = cut
 
     elif column == "KL" and any((curve.mean > 0).any() for curve in curves):
         drawn = np.concatenate([y for curve in curves for y in (curve.mean, *(y for _, y in curve.runs))])

@@ -23,7 +23,7 @@ GROUPS = {
         "KLPredicted": "KL divergence, as predicted (nats)",
         "KLCoef": "weight of the KL penalty",
         "ClipFrac": "share of samples clipped",
-        "StopIter": "passes before the KL stopped them",
+        "StopIter": "passes over a rollout",
         "Ratio1": "largest |ratio \N{MINUS SIGN} 1| before a step",
         "BacktrackIters": "times a step was shortened",
         "StepAccepted": "share of steps accepted",

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,15 +122,20 @@ def lock(run_dir: Path) -> int | None:
         return None
     refuse_link(run_dir / "lock")
     descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(f"{run_dir} is being trained by another process; wait for it to end, or stop it") from error
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
+    for tries_left in range(10, -1, -1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if tries_left:  # `is_locked` holds it for an instant
+                time.sleep(0.01)
+                continue
+            os.close(descriptor)
+            raise UserError(f"{run_dir} is being trained by another process; wait for it to end, or stop it") from error
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return None
+        return descriptor
+    raise AssertionError
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def bar_of(total, marks, width, monkeypatch, capsys):
     monkeypatch.setattr("time.monotonic", lambda: now)
     live = LiveTable(total, lambda: steps)
     live.close()
-    live.times.clear()
+    live.resume()
     for now, steps in marks:  # noqa: B007 - read by the table
         (text,) = drawn(live.bar(width), width)
     return text
