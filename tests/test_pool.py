@@ -101,8 +101,10 @@ def test_started_again_it_trains_what_is_left(tmp_path: Path, capfd: pytest.Capt
     before = (first / "progress.txt").read_bytes()
     assert main([*words, "--jobs", "3"]) == 0
     assert f"--seed 1: skipped, as {first} is finished\n" in capfd.readouterr().out
+    assert main([*words, "--jobs", "3", "--quiet"]) == 0  # another command line, for what config.json keeps
+    assert capfd.readouterr() == ("", "")
     assert (first / "progress.txt").read_bytes() == before
-    assert sorted(columns(tmp_path)) == [0, 1, 2]
+    assert len(find_runs([tmp_path])) == 6
 
 
 @pytest.mark.parametrize("kill", [False, True])

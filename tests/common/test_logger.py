@@ -10,6 +10,7 @@ import pytest
 from rlsuite.algos import dqn, ppo
 from rlsuite.common.logger import Logger
 from rlsuite.errors import UserError
+from rlsuite.run import main
 from rlsuite.rundir.files import lock
 
 CONFIG = ppo.Config("CartPole-v1")
@@ -159,3 +160,26 @@ def test_say_and_the_line_of_an_epoch_are_printed_unless_quiet(tmp_path, capsys)
         printed = capsys.readouterr().out.splitlines()
         expected = [str(run), "a word", "epoch 1  steps 500  AverageEpRet -  KL 0.1235"]
         assert printed == ([] if quiet else expected)
+
+
+def test_the_speed_of_a_resumed_run_is_measured_from_there(tmp_path, train, monkeypatch):
+    calls = []
+
+    class Table:
+        def __init__(self, total_steps, steps):
+            pass
+
+        def show(self, row):
+            calls.append("show")
+
+        def resume(self):
+            calls.append("resume")
+
+        def close(self, redraw=True):
+            pass
+
+    run = train(tmp_path, "random", quiet=True)
+    monkeypatch.setattr("rlsuite.common.logger.LiveTable", Table)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["--resume", str(run), "--total-steps", "768"]) == 0
+    assert calls == ["resume", "show"]
