@@ -1,0 +1,142 @@
+"""The door to an environment before training: `python -m rlsuite.preflight --env ID [--gamma G] [--out FILE]`."""
+
+import json
+import shlex
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from rlsuite.analysis.preflight import Advice, Measurements, advise, facts, fitting, measure
+from rlsuite.envs.making import configured_env, json_object
+from rlsuite.envs.recording import STEPS, record
+from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
+from rlsuite.figures.style import FORMATS, STYLE, save_figure
+from rlsuite.flags import fields_of
+from rlsuite.settings import flag
+
+BUDGET = 1_000_000
+"""env steps, where nobody says how many it will be"""
+
+
+def _arguments(argv: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m rlsuite.preflight",
+        description="Play an environment at random and with constant actions, for seconds, and say what to mend or set "
+        "before a training.",
+    )
+    parser.add_argument("--env", required=True, metavar="ID", help="Gymnasium id, or module:Id")
+    parser.add_argument("--env-kwargs", default="{}", metavar="JSON", help="arguments for the environment [{}]")
+    parser.add_argument("--frame-skip", type=int, default=1, metavar="N", help="how often each action is repeated [1]")
+    parser.add_argument("--gamma", type=float, default=0.99, help="discount per step of the training to come [0.99]")
+    parser.add_argument("--total-steps", type=int, metavar="N", help=f"its budget in env steps [{BUDGET:,}]")
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"steps of random play [{STEPS:,}]")
+    parser.add_argument("--seed", type=int, default=0, help="of random play [0]")
+    help_out = ".png, .svg or .pdf [data/preflight_<env>.png]"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=help_out)
+    args = parser.parse_args(argv)
+    if not 0 <= args.gamma <= 1:
+        raise UserError(f"--gamma must be from 0 to 1, not {args.gamma}")
+    for name in ("frame_skip", "steps", "total_steps"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"{flag(name)} must be at least 1, not {value}")
+    if args.seed < 0:
+        raise UserError(f"--seed must be at least 0, not {args.seed}")
+    json_object(args.env_kwargs, "--env-kwargs")
+    args.out = args.out or Path("data", f"preflight_{args.env.replace('/', '-').replace(':', '-')}.png")
+    if args.out.suffix.lower() not in FORMATS:
+        raise UserError(f"can't write {args.out}: the file name must end in {', '.join(FORMATS)}")
+    if args.out.is_symlink():
+        raise UserError(f"{args.out} is a link; give another --out")
+    return args
+
+
+def pasted(advice: Sequence[Advice], env_kwargs: str = "{}") -> dict[str, str | None]:
+    """All advised flags and their values, None of a switch; keyword arguments are added to those that there are."""
+    flags: dict[str, str | None] = {}
+    kwargs = json_object(env_kwargs, "--env-kwargs")
+    for each in advice:
+        for name, value in each.flags.items():
+            if name == "env_kwargs":
+                kwargs = {**value, **kwargs}
+            else:
+                flags[name] = None if value is True else f"{value:g}"
+    return {**({"env_kwargs": json.dumps(kwargs)} if kwargs else {}), **flags}
+
+
+def first_command(algo: str, args: Namespace, advice: Sequence[Advice]) -> str:
+    """A training to begin with: what was given here, and what was advised and the algorithm has."""
+    known = fields_of(import_module(f"rlsuite.algos.{algo}").Config)
+    given: dict[str, str | None] = {"env": args.env}
+    if args.frame_skip > 1:
+        given["frame_skip"] = str(args.frame_skip)
+    if args.gamma != 0.99:
+        given["gamma"] = f"{args.gamma:g}"
+    if args.total_steps:
+        given["total_steps"] = str(args.total_steps)
+    flags = {name: v for name, v in {**given, **pasted(advice, args.env_kwargs)}.items() if name in known}
+    return f"python -m rlsuite.run {algo} {_words(flags)}"
+
+
+def _words(flags: dict[str, str | None]) -> str:
+    return " ".join(flag(k) if value is None else f"{flag(k)} {shlex.quote(value)}" for k, value in flags.items())
+
+
+def page(args: Namespace, measured: Measurements, advice: Sequence[Advice]) -> list[str]:
+    """The text page, line by line."""
+    lines = [f"{args.env}: {args.steps:,} steps of random play, and constant actions", ""]
+    lines += facts(measured, args.total_steps or BUDGET)
+    lines += ["", "Advice, the gravest first:" if advice else "No rule had anything to say."]
+    for each in advice:
+        words = _words(pasted([each]))
+        lines.append(f"- {each.rule}: {each.text}{': ' * bool(words)}{words}")
+    lines += ["", "To begin with:", *(first_command(algo, args, advice) for algo in fitting(measured)[:2])]
+    return lines
+
+
+def preflight(args: Namespace) -> None:
+    """Play, measure, print the text page and write the figure.
+
+    Raises:
+        UserError: the environment can't be made, has a space that no algorithm takes, or the file can't be written.
+        EnvError: it failed while it was played.
+    """
+    recording = record(lambda: configured_env(args), args.steps, args.seed)
+    args.steps = len(recording.random.rew)
+    measured = measure(recording, args.gamma, args.frame_skip)
+    advice = advise(measured)
+    print("\n".join(page(args, measured, advice)))
+
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    from rlsuite.figures.preflight import draw_preflight
+
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
+        fig = Figure()
+        draw_preflight(fig, f"{args.env} before the training", recording, measured, advice)
+        try:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"can't write {args.out}: {error.strerror}") from None
+        save_figure(fig, args.out)
+    print(f"\n{args.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; bad input becomes one line and exit code 2."""
+    try:
+        preflight(_arguments(argv))
+    except (UserError, NonFiniteError, EnvError) as error:
+        print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
