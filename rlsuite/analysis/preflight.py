@@ -216,22 +216,19 @@ def measure(recording: Recording, gamma: float = 0.99, frame_skip: int = 1) -> M
     ends = [e.length for e in every if e.terminated]
     all_returns = np.array([e.ret for e in every if e.finished])
     usual, delay, at_end_only = _delay(own, episodes[recording.random.name], recording.random)
-    value = discounted_returns(recording.random, gamma)
-    if finished:  # of what was only interrupted, nobody knows how it would have gone on
-        value = value[: finished[-1].start + finished[-1].length]
+    value = values(recording.random, gamma)
     several = np.array([len(np.unique(column[:2000])) >= 10 for column in first.T], np.bool_)
     with np.errstate(invalid="ignore", divide="ignore"):
         away = np.fmax(seen_high - mean, mean - seen_low) / std
+    stated = {name: getattr(recording, name) for name in Recording._fields if name not in ("random", "constant")}
     return Measurements(
+        **stated,
         gamma=gamma,
         frame_skip=frame_skip,
         mean=mean,
         std=std,
         seen_low=seen_low,
         seen_high=seen_high,
-        low=recording.low,
-        high=recording.high,
-        numeric=recording.numeric,
         constant=recording.numeric & known & (seen_low == seen_high),
         furthest=np.where(several & recording.numeric & np.isfinite(away), away, 0.0),
         bad_obs=sum(int((~np.isfinite(play.next_obs)).any(1).sum()) for play in plays),
@@ -259,17 +256,7 @@ def measure(recording: Recording, gamma: float = 0.99, frame_skip: int = 1) -> M
         equal_ends=ends.count(max(ends, default=0)),
         terminated=len(ends),
         longest=max((e.length for e in every if e.finished), default=0),
-        limit=recording.limit,
-        time_step=recording.time_step,
         move=_move(recording.random, recording.numeric, std),
-        act_kind=recording.act_kind,
-        act_low=recording.act_low,
-        act_high=recording.act_high,
-        act_size=recording.act_size,
-        idle=recording.idle,
-        repeats=recording.repeats,
-        forgets=recording.forgets,
-        steps_per_second=recording.steps_per_second,
     )
 
 
@@ -309,6 +296,15 @@ def discounted_returns(play: Play, gamma: float) -> Array:
         ret = rew[t] + gamma * ret
         value[t] = ret
     return value
+
+
+def values(play: Play, gamma: float) -> Array:
+    """`discounted_returns` of the finished episodes: how the last one would have gone on, nobody knows.
+
+    Of all steps, where none has finished.
+    """
+    ends = np.flatnonzero(play.terminated | play.truncated)
+    return discounted_returns(play, gamma)[: int(ends[-1]) + 1 if len(ends) else None]
 
 
 def _finite(obs: NDArray[Any]) -> Array:
@@ -431,7 +427,7 @@ def _values(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
     if not math.isfinite(largest) or largest == 0 or SMALL_VALUE <= largest <= LARGE_VALUE:
         return None
     reach = f"under random play, |value| at gamma {m.gamma:g} goes up to {largest:.3g}"
-    return f"{reach}; critics learn fastest between {SMALL_VALUE:g} and {LARGE_VALUE:g}", {"scale_reward": True}
+    return f"{reach}, and should be of order 1 ({SMALL_VALUE:g} to {LARGE_VALUE:g})", {"scale_reward": True}
 
 
 def _no_limit(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
@@ -476,7 +472,7 @@ def _unbounded(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
     wide = (m.act_high - m.act_low) / 2 > WIDE_ACTION  # infinite ones, too
     if not wide.any():
         return None
-    return f"of the action, {_components(wide)} has no bounds, or no useful ones: declare the range that matters", {}
+    return f"no bounds, or no useful ones, of the action's {_components(wide)}: declare the range that matters", {}
 
 
 def _too_fine(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:

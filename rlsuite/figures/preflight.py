@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsuite.analysis.preflight import Advice, Measurements, Recording, discounted_returns, faulty
+from rlsuite.analysis.preflight import Advice, Measurements, Recording, faulty, values
 from rlsuite.figures.style import COLORS, GREY, draw_frame, one_line, tick_label
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
@@ -57,13 +57,13 @@ def order(m: Measurements) -> list[int]:
 def _draw_counts(axes: Sequence["Axes"], recording: Recording, m: Measurements) -> None:
     _histogram(axes[0], recording.random.rew, FACED)
     axes[0].set_title(f"reward: {_number(m.rew_mean)} ± {_number(m.rew_std)}", size=9)
-    _histogram(axes[1], discounted_returns(recording.random, m.gamma), FACED)
+    _histogram(axes[1], values(recording.random, m.gamma), FACED)
     for edge in (-10, 10):
         axes[1].axvline(edge, color=GREY, linestyle=":")
     axes[1].set_title(f"value at gamma {m.gamma:g}", size=9)
-    for ax, values, name in ((axes[2], m.returns, "return"), (axes[3], m.lengths, "episode length")):
-        _histogram(ax, values, FACED)
-        ax.set_title(f"{name}: {_number(values.mean())}" if len(values) else f"{name}: no episode ended", size=9)
+    for ax, numbers, name in ((axes[2], m.returns, "return"), (axes[3], m.lengths, "episode length")):
+        _histogram(ax, numbers, FACED)
+        ax.set_title(f"{name}: {_number(numbers.mean())}" if len(numbers) else f"{name}: no episode ended", size=9)
     axes[0].set_ylabel("share")
 
 
@@ -87,25 +87,25 @@ def _draw_ranges(ax: "Axes", m: Measurements) -> None:
     ax.set_xlabel("component")
 
 
-def _histogram(ax: "Axes", values: NDArray[Any], color: str) -> None:
+def _histogram(ax: "Axes", numbers: NDArray[Any], color: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    values = values[np.isfinite(values)]
+    numbers = numbers[np.isfinite(numbers)]
     ax.tick_params(labelsize=8)
     ax.locator_params(nbins=4)
     ax.xaxis.set_major_formatter(tick_label)
-    if not len(values):
+    if not len(numbers):
         return
-    different = np.unique(values)
+    different = np.unique(numbers)
     if len(different) <= BINS // 2 and (different == np.round(different)).all():
-        ax.bar(different, [np.mean(values == one) for one in different], color=color, width=0.8 * _gap(different))
+        ax.bar(different, [np.mean(numbers == one) for one in different], color=color, width=0.8 * _gap(different))
         ax.set_xlim(different[0] - _gap(different), different[-1] + _gap(different))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         return
-    low, high = values.min(), values.max()
+    low, high = numbers.min(), numbers.max()
     spread = high - low if high - low > 1e-9 * max(abs(low), abs(high)) else max(abs(low), 1.0)
     edges = np.linspace(low - 0.01 * spread, high + 0.01 * spread, BINS + 1)
-    ax.hist(values, edges.tolist(), weights=np.full(len(values), 1 / len(values)), color=color)
+    ax.hist(numbers, edges.tolist(), weights=np.full(len(numbers), 1 / len(numbers)), color=color)
 
 
 def _gap(different: NDArray[Any]) -> float:

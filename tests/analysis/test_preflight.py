@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rlsuite.analysis.preflight import RULES, Measurements, Play, advise, discounted_returns, facts, fitting, measure
 from rlsuite.envs.making import configured_env, make_env
@@ -122,6 +123,42 @@ def test_thresholds_of_values_delays_and_limits() -> None:
     assert rules_of(endless) == {"no time limit"}
     assert rules_of(replace(endless, limit=5000)) == set()
     assert rules_of(replace(endless, unfinished=999)) == set()
+
+
+def test_the_upper_bound_is_checked_as_the_lower_one() -> None:
+    sound = measured(Point)
+    assert rules_of(replace(sound, high=sound.seen_high)) == rules_of(replace(sound, low=sound.seen_low)) == set()
+    assert rules_of(replace(sound, high=sound.seen_high - 0.01)) == {"wrong bounds"}
+    assert rules_of(replace(sound, low=sound.seen_low + 0.01)) == {"wrong bounds"}
+
+
+def test_three_equal_ends_make_a_time_limit() -> None:
+    ended = replace(measured(Point), any_truncated=False, equal_ends=3, terminated=30, longest=10)
+    assert rules_of(ended) == {"limit as end"}
+    for change in ({"equal_ends": 2, "terminated": 20}, {"terminated": 31}, {"longest": 9}, {"any_truncated": True}):
+        assert rules_of(replace(ended, **change)) == set()  # type: ignore[arg-type]
+
+
+def test_what_is_one_hot_or_bytes_is_no_number() -> None:
+    parts = {
+        "a": spaces.Box(0, 1, (2,)),
+        "b": spaces.Discrete(3),
+        "c": spaces.MultiDiscrete([2, 3]),
+        "d": spaces.MultiBinary(2),
+        "e": spaces.Box(0, 255, (2,), np.uint8),
+    }
+
+    class Mixed(Point):
+        observation_space = spaces.Dict(parts)
+
+        def observe(self) -> Any:
+            return {name: part.sample() for name, part in parts.items()}
+
+    class Config:
+        env, env_kwargs, frame_skip = "", "{}", 1
+
+    recording = record(lambda: configured_env(Config, Mixed), 50, constant_steps=50)  # type: ignore[arg-type]
+    assert recording.numeric.tolist() == [True] * 2 + [False] * (3 + 5 + 2 + 2)
 
 
 @pytest.mark.parametrize(
