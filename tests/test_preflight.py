@@ -3,11 +3,14 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import pytest
 
 from rlsuite import preflight, run
 from rlsuite.analysis.preflight import Advice
+from tests.analysis.wrong_environments import Point
 
 
 def test_the_page_is_printed_and_drawn_and_its_first_command_works(
@@ -76,4 +79,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert err.startswith("rlsuite: ")
     assert said in err
     assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_environment_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Faulty(Point):
+        def move(self, action: Any) -> None:
+            raise RuntimeError("gripper\nlost")
+
+    gym.register("Faulty-v0", entry_point=Faulty)
+    try:
+        assert preflight.main(["--env", "Faulty-v0", "--out", str(tmp_path / "page.png")]) == 3
+    finally:
+        gym.registry.pop("Faulty-v0")
+    err = capsys.readouterr().err
+    assert err == "rlsuite: the environment failed under random play: RuntimeError: gripper lost\n"
     assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,9 @@ a function of these: Measurements -> Advice, or None. Measuring needs no environ
 Sources, named where a rule is theirs:
     Schulman:  "The Nuts and Bolts of Deep RL Experimentation", talk, 2016
     Huang:     Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization"
-    Rahtz:     Rahtz 2018, "Lessons Learned Reproducing a Deep Reinforcement Learning Paper"
     Jones:     Jones 2021, "Debugging Reinforcement Learning Systems"
+    Pardo:     Pardo et al. 2018, "Time Limits in Reinforcement Learning"
+    Ng:        Ng, Harada, Russell 1999, "Policy Invariance Under Reward Transformations"
 
 shape letters: T steps, F components of an observation, d components of an action
 """
@@ -485,23 +486,23 @@ def _too_fine(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
 
 RULES = (
     Rule("not finite", "1 NaN or infinity", "this suite stops there", _not_finite),
-    Rule("not deterministic", "1 difference", "Rahtz", _not_repeated),
+    Rule("not deterministic", "1 difference", "this suite: a seed and its actions are the episode", _not_repeated),
     Rule("carries state", "1 difference", "the definition of an episode", _not_forgotten),
     Rule("action without effect", "no difference in 2 episodes of up to 50 steps", "its definition", _idle),
     Rule("no reward", "all rewards and all returns equal", "Schulman: does a random policy ever see it?", _no_reward),
     Rule("no time limit", f"{NO_END} steps", "this suite: counts of episodes need ends", _no_limit),
-    Rule("limit as end", f"3 episodes, a tenth of all, {SAME_END} steps", "Pardo et al. 2018", _limit_as_end),
+    Rule("limit as end", f"3 episodes, a tenth of all, {SAME_END} steps", "Pardo", _limit_as_end),
     Rule("wrong bounds", "1e-5, relative", "the declared space", _bounds),
     Rule("constant component", "no change", "Schulman: look at histograms", _constant),
     Rule("unscaled", f"std or mean above {LARGE_OBS:g}, std below {SMALL_OBS:g}", "Schulman; Huang", _scale),
     Rule("outliers", f"{FAR_OUT:g} std", "Huang: observations are clipped", _outliers),
     Rule("values not of order 1", f"|value| outside {SMALL_VALUE:g} to {LARGE_VALUE:g}", "Schulman; Jones", _values),
-    Rule("reward delayed", f"{LONG_DELAY} steps", "Jones: reward often", _delayed),
+    Rule("reward delayed", f"{LONG_DELAY} steps", "Ng: progress can be rewarded", _delayed),
     Rule("short-sighted", f"{FADED:g} of the reward left", "Schulman: compare 1/(1-γ) with the delay", _short_sighted),
     Rule("unbounded actions", f"half width above {WIDE_ACTION:g}", "this suite: DDPG, TD3, SAC", _unbounded),
     Rule("time step too fine", f"{SLOW_MOVE:g} of the spread", "Schulman: how far random play moves", _too_fine),
 )  # fmt: skip
-"""All rules, the gravest first. Time limits: Pardo et al. 2018, "Time Limits in Reinforcement Learning"."""
+"""All rules, the gravest first. The thresholds are this suite's own."""
 
 
 def advise(m: Measurements) -> list[Advice]:
