@@ -5,15 +5,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 MPI = ["mpi4py>=4", "mpich>=4.1; sys_platform != 'win32'"]
+SWEEP = ["optuna>=5"]
 EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
     "video": ["pillow>=9.1", "imageio-ffmpeg>=0.4.9", "pygame-ce>=2.1.3"],
     "tensorboard": ["tensorboard>=2.12"],
     "mpi": MPI,
+    "sweep": SWEEP,
     "bench": ["stable-baselines3>=2.3", "sb3-contrib>=2.3", "gymnasium[mujoco]"],
     "test": [
         *MPI,
+        *SWEEP,
         "pytest>=8",
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",

@@ -101,7 +101,7 @@ def train_side_by_side(
     with closing(_Progress(tasks, futures, quiet)) as progress:
         try:
             for task in tasks:
-                futures.append(executor.submit(_train, task.words, *(() if mpi.is_pool() else (running,))))
+                futures.append(executor.submit(train_apart, task.words, *(() if mpi.is_pool() else (running,))))
             while not all(future.done() for future in futures):
                 progress.show()
                 time.sleep(EVERY)
@@ -138,7 +138,7 @@ def ending_of(future: "Future[Ending]") -> Ending | None:
     return Ending(1, f"{error}") if error else future.result()
 
 
-def _train(words: Sequence[str], running: Running | None = None) -> Ending:
+def train_apart(words: Sequence[str], running: Running | None = None) -> Ending:
     """Train one task in a process of its own, which no launcher's variables make a rank of anything."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rlsuite.run", *words],
