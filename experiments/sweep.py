@@ -364,8 +364,8 @@ def results(plan: Plan, study: optuna.Study) -> list[dict[str, str]]:
                 "state": trial.state.name.lower(),
                 **{label: value if isinstance(value, str) else f"{value:.6g}" for label, value in drawn.items()},
                 # that of a pruned trial is the last that it reported
-                "return": f"{math.nan if trial.value is None else trial.value:.4f}",
-                "returns of seeds": " ".join(f"{run['return']:.4f}" for run in runs),
+                "return": f"{math.nan if trial.value is None else trial.value:.6g}",
+                "returns of seeds": " ".join(f"{run['return']:.6g}" for run in runs),
                 "commit": " ".join(sorted({f"{run['commit']}" for run in runs})),
                 "command": " && ".join(run["command"] for run in runs),
             }
