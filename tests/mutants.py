@@ -66,6 +66,8 @@ STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 STATISTICS = "analysis/test_statistics.py"
 PREFLIGHT = "analysis/test_preflight.py"
+SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
+LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
 
 MUTANTS = [
@@ -1096,6 +1098,55 @@ MUTANTS = [
            "test_preflight.py::test_the_page_is_printed_and_drawn_and_its_first_command_works"),
     Mutant("preflight: what is wrong is not drawn first", "figures/preflight.py",
            "(not wrong[i], i)", "i", "figures/test_preflight.py"),
+    # ---- sweeps
+    Mutant("a sweep whose settings are drawn alike", SWEEP,
+           'f"{trial.number} {param_name}"', 'f"{trial.number}"',
+           f"{SWEEPS}::test_random_search_is_uniform_on_its_scale_and_the_same_each_time"),
+    Mutant("a sweep that a restart draws anew", SWEEP,
+           'seed=zlib.crc32(f"{trial.number} {param_name}".encode())', "",
+           f"{SWEEPS}::test_random_search_is_uniform_on_its_scale_and_the_same_each_time"),
+    Mutant("a trial that two processes train", SWEEP,
+           "descriptor = lock(folder)\n            except UserError:  #",
+           "descriptor = None\n            except UserError:  #", LEFT_BY_A_SWEEP),
+    Mutant("a trial that a killed sweep has lost", SWEEP,
+           "(TrialState.RUNNING, TrialState.WAITING)):", "(TrialState.WAITING,)):", LEFT_BY_A_SWEEP),
+    Mutant("trials that share their seeds", SWEEP,
+           "FIRST_SEED + trial.number * plan.seeds + k", "FIRST_SEED + k",
+           f"{SWEEPS}::test_each_trial_is_trained_once_on_seeds_of_its_own"),
+    Mutant("a trial of which one seed counts", SWEEP,
+           'for run in runs]))', 'for run in runs][:1]))',
+           f"{SWEEPS}::test_each_trial_is_trained_once_on_seeds_of_its_own"),
+    Mutant("a trial fails because its process was killed", SWEEP,
+           "ending.code not in (2, 3)", "not ending.code",
+           f"{SWEEPS}::test_a_training_that_was_killed_is_left_and_one_whose_settings_fail_is_the_worst"),
+    Mutant("a sweep that is continued with other settings", SWEEP,
+           'setdefault("plan", same) != same', 'setdefault("plan", same) == ""',
+           f"{SWEEPS}::test_another_sweep_of_the_same_name_is_refused"),
+    Mutant("a trial that is never pruned", SWEEP,
+           "return trial.should_prune()", "return False",
+           f"{SWEEPS}::test_a_trial_below_the_median_is_pruned_while_it_trains"),
+    Mutant("finished trials that pruning knows nothing of", SWEEP,
+           "pruned = look()", "pruned = not finished and look()",
+           f"{SWEEPS}::test_a_trial_below_the_median_is_pruned_while_it_trains"),
+    Mutant("the return before a tenth of the budget, not at it", SWEEP,
+           "10 * steps <= tenth * budget", "10 * steps < tenth * budget",
+           f"{SWEEPS}::test_returns_are_read_at_tenths_of_the_budget"),
+    Mutant("1 - gamma is given as gamma", "../experiments/sweep_space.py",
+           "1 - drawn if", "drawn if", f"{SWEEPS}::test_what_is_drawn_and_what_is_trained_with"),
+    Mutant("a sweep switches on what is off", "../experiments/sweep_space.py",
+           "not in (0, math.inf)", "is not None",
+           f"{SWEEPS}::test_default_ranges_are_of_settings_that_exist_and_hold_what_is_used"),
+    Mutant("a trial that failed has a typical return", RESULTS_OF_SWEEPS,
+           "min(known, default=0.0)", "float(np.mean(known))",
+           f"{SWEEPS}::test_a_training_that_was_killed_is_left_and_one_whose_settings_fail_is_the_worst"),
+    Mutant("importance of all returns but the best", RESULTS_OF_SWEEPS,
+           'direction="maximize"', 'direction="minimize"',
+           f"{SWEEPS}::test_the_setting_that_decides_is_the_most_important"),
+    Mutant("sensitivity that counts from 0", RESULTS_OF_SWEEPS,
+           "low + GOOD * (best - low)", "GOOD * best", f"{SWEEPS}::test_sensitivity_counts_from_random_play"),
+    Mutant("a figure without logarithmic axes", RESULTS_OF_SWEEPS,
+           'ax.set_xscale("log")', 'ax.set_xscale("linear")',
+           f"{SWEEPS}::test_the_figure_has_a_panel_for_each_setting_the_most_important_first"),
 ]
 # fmt: on
 
