@@ -73,8 +73,9 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False)
     endings, interrupt = train_side_by_side(tasks, jobs, quiet)
     for task, ending in zip(tasks, endings, strict=True):
         if ending and ending.code not in (0, 130, 143):
-            print(f"\nrlsuite: {task.label} failed, {_how(ending)}; the end of its output:", file=sys.stderr)
-            print("\n".join(f"  {line}" for line in ending.output.splitlines()[-SHOWN_LINES:]), file=sys.stderr)
+            said = [f"  {line}" for line in ending.output.splitlines()[-SHOWN_LINES:]]
+            end = ["; the end of its output:", *said] if said else [""]
+            print(f"\nrlsuite: {task.label} failed, {_how(ending)}" + "\n".join(end), file=sys.stderr)
     left = [task.label for task, ending in zip(tasks, endings, strict=True) if not ending or ending.code]
     if left:
         print(f"rlsuite: {what_is_left(left, count)}; go on with: {go_on}", file=sys.stderr, flush=True)

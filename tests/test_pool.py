@@ -118,7 +118,8 @@ def test_a_training_that_fails_or_is_killed_takes_no_other_with_it(kill: bool, t
     assert process.returncode == 3
     how = "killed by signal 9" if kill else "exit code 3"
     assert out.splitlines()[0].startswith(f"1 of 2 ended, --seed 0: {how if kill else 'rlsuite: environment 0 failed'}")
-    assert f"rlsuite: --seed 0 failed, {how}; the end of its output:\n  " in err
+    assert f"rlsuite: --seed 0 failed, {how}" in err
+    assert kill or "; the end of its output:\n  " in err  # what was killed may have had no time to print
     again = shlex.join(["python", "-m", "rlsuite.run", *words, "--jobs", "1"])
     assert err.splitlines()[-1] == f"rlsuite: 1 of 2 runs are left (--seed 0); go on with: {again}"
     assert sum(1 for run in find_runs([tmp_path]) if (run / "result.json").exists()) == 1
