@@ -1,5 +1,6 @@
 """Preflight: every planted fault is named, sound environments get no advice beyond what is true, and the formulas."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rlsuite.algos.random import Config
 from rlsuite.analysis.preflight import RULES, Measurements, Play, advise, discounted_returns, facts, fitting, measure
 from rlsuite.envs.making import configured_env, make_env
 from rlsuite.envs.recording import record
@@ -59,12 +61,7 @@ def test_every_rule_has_a_planted_fault_a_threshold_and_a_source() -> None:
 def test_of_sound_environments_only_what_is_true_is_said(env: str) -> None:
     if env.endswith("-v5"):
         pytest.importorskip("mujoco")
-
-    class Config:
-        env_kwargs, frame_skip = "{}", 1
-
-    Config.env = env  # type: ignore[attr-defined]
-    assert rules_of(measured(lambda: configured_env(Config))) == SOUND[env]  # type: ignore[arg-type]
+    assert rules_of(measured(lambda: configured_env(Config(env=env)))) == SOUND[env]
 
 
 def test_advice_names_the_component_and_a_flag() -> None:
@@ -89,7 +86,7 @@ def test_what_is_not_finite_is_counted_and_left_out_of_the_statistics() -> None:
     np.testing.assert_allclose(m.std, np.nanstd(everything.astype(np.float64), 0))
 
 
-def play(rew: list[float], terminated: list[int] = [], truncated: list[int] = []) -> Play:  # noqa: B006
+def play(rew: list[float], terminated: Sequence[int] = (), truncated: Sequence[int] = ()) -> Play:
     ends = [np.isin(np.arange(len(rew)), steps) for steps in (terminated, truncated)]
     obs = np.zeros((len(rew), 1))
     return Play("random", obs, obs, np.array(rew, np.float64), *ends)
@@ -135,8 +132,9 @@ def test_the_upper_bound_is_checked_as_the_lower_one() -> None:
 def test_three_equal_ends_make_a_time_limit() -> None:
     ended = replace(measured(Point), any_truncated=False, equal_ends=3, terminated=30, longest=10)
     assert rules_of(ended) == {"limit as end"}
-    for change in ({"equal_ends": 2, "terminated": 20}, {"terminated": 31}, {"longest": 9}, {"any_truncated": True}):
-        assert rules_of(replace(ended, **change)) == set()  # type: ignore[arg-type]
+    fewer, more = {"equal_ends": 2, "terminated": 20}, {"terminated": 31}
+    changes: list[dict[str, Any]] = [fewer, more, {"longest": 9}, {"any_truncated": True}]
+    assert [rules_of(replace(ended, **change)) for change in changes] == [set()] * 4
 
 
 def test_what_is_one_hot_or_bytes_is_no_number() -> None:
@@ -154,10 +152,7 @@ def test_what_is_one_hot_or_bytes_is_no_number() -> None:
         def observe(self) -> Any:
             return {name: part.sample() for name, part in parts.items()}
 
-    class Config:
-        env, env_kwargs, frame_skip = "", "{}", 1
-
-    recording = record(lambda: configured_env(Config, Mixed), 50, constant_steps=50)  # type: ignore[arg-type]
+    recording = record(lambda: configured_env(Config(env="mixed"), Mixed), 50, constant_steps=50)
     assert recording.numeric.tolist() == [True] * 2 + [False] * (3 + 5 + 2 + 2)
 
 
@@ -170,11 +165,7 @@ def test_what_is_one_hot_or_bytes_is_no_number() -> None:
     ],
 )
 def test_the_algorithms_that_fit(env: str, first: tuple[str, ...], never: str) -> None:
-    class Config:
-        env_kwargs, frame_skip = "{}", 1
-
-    Config.env = env  # type: ignore[attr-defined]
-    found = fitting(measured(lambda: configured_env(Config), 50))  # type: ignore[arg-type]
+    found = fitting(measured(lambda: configured_env(Config(env=env)), 50))
     assert found[:2] == first
     assert never not in found
 
