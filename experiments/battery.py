@@ -71,7 +71,7 @@ class Run(NamedTuple):
     @property
     def words(self) -> list[str]:
         """What follows `python -m rlsuite.run`."""
-        where = ["--data-dir", f"{RUNS}", "--seed", f"{self.seed}"]
+        where = ["--data-dir", f"{RUNS}", "--seed", f"{self.seed}", "--quiet"]
         return [self.algo, "--env", self.env, *self.settings.split(), *where]
 
     @property
