@@ -7,6 +7,7 @@ to its plain type: {"env": str, "gamma": float, "hidden_sizes": tuple[int, ...]}
 import difflib
 import itertools
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from decimal import Decimal
@@ -16,6 +17,9 @@ from typing import Any, Literal, get_args, get_origin
 from rlsuite.errors import UserError
 from rlsuite.settings import annotations, base_type, flag
 from rlsuite.synonyms import counterparts
+
+# Threads have one stderr to redirect, and tyro reads source with a parser of CPython's that threads can't share.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def fields_of(*classes: type[Any]) -> dict[str, Any]:
@@ -156,7 +160,7 @@ def parse(command: type[Any], argv: Sequence[str], program: str, default: Any = 
 
     errors = StringIO()
     try:
-        with redirect_stderr(errors):
+        with _ONE_AT_A_TIME, redirect_stderr(errors):
             return tyro.cli(command, args=argv, default=default, prog=program, config=(tyro.conf.OmitArgPrefixes,))
     except SystemExit as stop:
         if stop.code == 0:

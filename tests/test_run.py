@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib import import_module
 from inspect import getsource
@@ -30,7 +31,7 @@ from rlsuite.common.console import returns as digits
 from rlsuite.errors import UserError
 from rlsuite.launching import Launch, algorithm_names
 from rlsuite.presets import PRESETS
-from rlsuite.run import main
+from rlsuite.run import jobs_of, main
 from rlsuite.rundir.files import lock
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
 from tests.conftest import ALGORITHMS, OFF_POLICY, ON_POLICY, PAIRS
@@ -790,3 +791,15 @@ def test_no_command_line_ends_in_a_traceback(argv):
         patch.setattr(rlsuite.run, "train_all", lambda *args: 0)
         patch.setattr(rlsuite.run, "relaunch", lambda *args: 0)
         assert main(argv) in (0, 2)
+
+
+def test_threads_may_read_command_lines_at_the_same_time() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            lines = [["ppo", "--env", "CartPole-v1", "--seed", f"{seed}"] for seed in range(60)]
+            wanted = list(threads.map(jobs_of, lines))
+    finally:
+        sys.setswitchinterval(before)
+    assert [job.config.seed for (job,) in wanted] == list(range(60))
