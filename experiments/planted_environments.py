@@ -1,0 +1,113 @@
+"""Environments with one fault each, for `planted_bugs.py`: `planted_environments:HugeObservation/CartPole-v1`."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+Step = tuple[Any, float, bool, bool, dict[str, Any]]
+
+
+class Observation(gym.ObservationWrapper):
+    """An observation times `scale`, whose bounds are given up."""
+
+    scale: Any = 1.0
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
+
+    def observation(self, observation: Any) -> Any:
+        return np.asarray(observation * self.scale, np.float32)
+
+
+class ConstantObservation(Observation):
+    def observation(self, observation: Any) -> Any:
+        return np.full(self.observation_space.shape, 0.5, np.float32)
+
+
+class HugeObservation(Observation):
+    scale = 1000.0
+
+
+class UnlikeObservation(Observation):
+    def observation(self, observation: Any) -> Any:
+        return np.append(observation[:1] * 10_000, observation[1:]).astype(np.float32)
+
+
+class Reward(gym.RewardWrapper):
+    """A reward times `scale`."""
+
+    scale = 1.0
+
+    def reward(self, reward: Any) -> float:
+        return self.scale * float(reward)
+
+
+class NegativeReward(Reward):
+    scale = -1.0
+
+
+class NoReward(Reward):
+    scale = 0.0
+
+
+class HugeReward(Reward):
+    scale = 1e4
+
+
+class TinyReward(Reward):
+    scale = 1e-4
+
+
+class LateReward(gym.Wrapper):
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.total = 0.0
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.total += float(reward)
+        return obs, self.total if terminated or truncated else 0.0, terminated, truncated, info
+
+
+class IdleAction(gym.Wrapper):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.action_space.seed(seed)
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(self.env.action_space.sample())
+        return obs, float(reward), terminated, truncated, info
+
+
+class NeverTerminated(gym.Wrapper):
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, float(reward), False, terminated or truncated, info
+
+
+FAULTS = (
+    ConstantObservation,
+    HugeObservation,
+    UnlikeObservation,
+    NegativeReward,
+    NoReward,
+    HugeReward,
+    TinyReward,
+    LateReward,
+    IdleAction,
+    NeverTerminated,
+)
+SOUND = ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "Pendulum-v1", "InvertedPendulum-v5")
+
+
+def _make(fault: type[gym.Wrapper], sound: str) -> Any:
+    return lambda **how: fault(gym.make(sound, **how))
+
+
+for _fault in FAULTS:
+    for _sound in SOUND:
+        gym.register(f"{_fault.__name__}/{_sound}", entry_point=_make(_fault, _sound))
