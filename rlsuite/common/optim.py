@@ -62,6 +62,8 @@ class FlatParameters:
     """names of the vectors (P,) that a rule keeps"""
     lr = math.nan
     """learning rate, where there is one"""
+    max_grad_norm = math.inf
+    """gradients with a larger global norm are scaled down to it, where a rule does that"""
 
     def __init__(self, name: str, module: nn.Module) -> None:
         """Flatten the parameters of a module.
@@ -128,10 +130,15 @@ class FlatParameters:
         return flat
 
     def columns(self) -> dict[str, float]:
-        """Of the steps since `begin_epoch`: mean gradient norm before clipping, and ‖change‖ / ‖parameters before‖."""
+        """Of the steps since `begin_epoch`: mean gradient norm before clipping, and ‖change‖ / ‖parameters before‖.
+
+        And the share of the steps whose gradient was clipped, NaN where none ever is.
+        """
         size = float(self.before.norm())
+        clips = self.norms and self.max_grad_norm < math.inf
         return {
             f"GradNorm{self.name}": float(np.mean(self.norms)) if self.norms else math.nan,
+            f"ClippedGrad{self.name}": float(np.mean(np.array(self.norms) > self.max_grad_norm)) if clips else math.nan,
             f"UpdateRatio{self.name}": float((self.flat - self.before).norm() / size) if size else math.nan,
             LR_COLUMNS.get(self.name, f"{self.name}LR"): self.lr,
         }

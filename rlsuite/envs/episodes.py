@@ -50,6 +50,28 @@ def episode_stats(returns: list[float], lengths: list[int], prefix: str = "") ->
     }
 
 
+def reward_stats(
+    rew: NDArray[np.float64], terminal: NDArray[np.float64], episodes: int, truncations: int
+) -> dict[str, float]:
+    """Minimum, maximum, mean and standard deviation of rewards, those at an end, and how episodes ended.
+
+    Args:
+        rew: of every step (K,).
+        terminal: of the steps that terminated an episode (E,), 0 ≤ E ≤ K.
+        episodes: that finished.
+        truncations: how many of them were truncated, and not terminated by the same step.
+    """
+    rew = rew if len(rew) else np.array([math.nan])
+    return {
+        "RewMin": float(rew.min()),
+        "RewMax": float(rew.max()),
+        "RewMean": float(rew.mean()),
+        "RewStd": float(rew.std()),
+        "RewTerminal": float(terminal.mean()) if len(terminal) else math.nan,
+        "TruncatedShare": truncations / episodes if episodes else math.nan,
+    }
+
+
 def repeat_episode(env: gym.Env, episode: Episode) -> float:
     """Play a recorded episode again; returns what it returns now, `episode.ret` if the environment is deterministic."""
     env.reset(seed=episode.seed)

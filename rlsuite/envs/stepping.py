@@ -6,6 +6,7 @@ shape letters: N environments, d action dimensions, k components of MultiDiscret
 import copy
 import math
 import traceback
+from array import array
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -18,7 +19,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlsuite import mpi, settings
-from rlsuite.envs.episodes import MAX_REPLAYABLE, RANDOM_STEPS, Episode, episode_seed, episode_stats
+from rlsuite.envs.episodes import MAX_REPLAYABLE, RANDOM_STEPS, Episode, episode_seed, episode_stats, reward_stats
 from rlsuite.envs.making import EnvConfig, EnvFn, configured_env, raw_obs_space
 from rlsuite.envs.spaces import LARGEST, MisfitError, action_shape, from_env, number, storage_dtype, to_env
 from rlsuite.errors import EnvError, NonFiniteError, UserError
@@ -138,6 +139,8 @@ class Envs:
     def _start_epoch(self) -> None:
         self.returns: list[float] = []
         self.lengths: list[int] = []
+        self.rewards, self.terminal_rewards = array("d"), array("d")  # of all steps, and of those that terminated
+        self.truncations = 0
         self.best: Episode | None = None
         self.worst: Episode | None = None
         self.clipped = self.acted = 0
@@ -213,8 +216,11 @@ class Envs:
         self.ep_ret += rew
         self.ep_len += 1
         self.obs = next_obs
+        self.rewards.frombytes(rew.tobytes())
         done = terminated | truncated
         if np.count_nonzero(done):
+            self.terminal_rewards.frombytes(rew[terminated].tobytes())
+            self.truncations += int(np.count_nonzero(truncated & ~terminated))
             self.obs = next_obs.copy()
             for n in map(int, np.flatnonzero(done)):
                 self._finish_episode(n)
@@ -351,12 +357,15 @@ class Envs:
         Episodes that are still running are not touched: they count in the epoch that they finish in.
 
         Returns:
-            The columns of `episode_stats`, with ClippedActions for Box, the share of action components that were
-            clipped; and the episodes "best" and "worst" of those that can be played again, or {} if none can.
+            The columns of `episode_stats` and `reward_stats`, with ClippedActions for Box, the share of action
+            components that were clipped; and the episodes "best" and "worst" of those that can be played again, or {}
+            if none can.
         """
         own = self.returns, self.lengths, self.best, self.worst, self.clipped, self.acted
         returns, lengths, best, worst, clipped, acted = zip(*mpi.gather_objects(own), strict=True)
         stats = episode_stats([r for part in returns for r in part], [n for part in lengths for n in part])
+        rew, terminal = (mpi.gather(np.array(rewards)) for rewards in (self.rewards, self.terminal_rewards))
+        stats |= reward_stats(rew, terminal, sum(map(len, returns)), sum(mpi.gather_objects(self.truncations)))
         if sum(acted):
             stats["ClippedActions"] = sum(clipped) / sum(acted)
         self._start_epoch()
