@@ -21,6 +21,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlsuite import mpi
+from rlsuite.algos.random import UniformPolicy
 from rlsuite.common import replay, training
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.health import Averages, Epoch, StateScale, common_health
@@ -70,7 +71,16 @@ class Scripted(gym.Env):
 
 
 class Decided(ActorCritic):
-    """Takes actions that follow from the observation, not from a rank's own random numbers."""
+    """Takes actions that follow from the observation, not from a rank's own random numbers.
+
+    One hidden unit of its value function has no weights, and so is dead.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        with torch.no_grad():
+            self.v.layers[0].weight[0] = 0
+            self.v.layers[1].weight[:, 0] = 0
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
         noise = np.sin(100 * obs)
@@ -99,7 +109,7 @@ COMPONENTS = spaces.MultiDiscrete([2, 3])
 ON_POLICY = {"rollout_len": STEPS, "normalize_obs": True, "scale_reward": True}
 OFF_POLICY = {"start_steps": 0, "update_after": 4 * ENVIRONMENTS, "update_every": 6, "batch_size": 4 * ENVIRONMENTS}
 OFF_POLICY |= {"buffer_size": 1000, "num_test_episodes": TESTS, "normalize_obs": True, "activation": "tanh"}
-BONUS = {"ent_coef": 0.01}
+BONUS, CLIPPED = {"ent_coef": 0.01}, {"max_grad_norm": 0.3}
 PPO = {"minibatch_size": 3 * ENVIRONMENTS, "train_iters": 6, "target_kl": 2e-4, "pi_lr": 3e-3}
 PPO |= {"clip_ratio": 0.01, **BONUS}
 TRPO = {"minibatch_size": 3 * ENVIRONMENTS, "train_v_iters": 2, "target_kl": 0.1}
@@ -114,10 +124,10 @@ UPDATES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
     "ppo-components": (COMPONENTS, {**ON_POLICY, **PPO, "kl_coef": 0.1}),
     "trpo": (DISCRETE, {**ON_POLICY, **TRPO}),
     "trpo-box": (BOX, {**ON_POLICY, **TRPO}),
-    "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1}),
+    "dqn": (DISCRETE, {**OFF_POLICY, "target_every": 12, "polyak": 0.5, "q_lr": 0.02, "epsilon_end": 0.1, **CLIPPED}),
     "ddpg": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
     "td3": (BOX, {**OFF_POLICY, "act_noise": 0.2, "pi_lr": 0.3, "q_lr": 0.01}),
-    "sac": (BOX, {**OFF_POLICY, "pi_lr": 0.03, "q_lr": 0.01, "alpha": 0.5, "alpha_lr": 0.02}),
+    "sac": (BOX, {**OFF_POLICY, "pi_lr": 0.03, "q_lr": 0.01, "alpha": 0.5, "alpha_lr": 0.02, **CLIPPED}),
 }
 
 
@@ -188,7 +198,7 @@ def pooled(folder: str) -> None:
     buf.store(obs, np.zeros(1), np.zeros(1), obs, np.zeros(1, bool), np.zeros(1, bool))
     assert len(buf.sample(17).rew) == 9
 
-    epoch = Epoch(1, [1], torch.nn.Identity(), StateScale())
+    epoch = Epoch(1, [1], UniformPolicy(envs.obs_space, envs.act_space, None), StateScale())
     epoch.note(np.zeros(1, np.float32), entropy=mpi.rank)
     epoch.keep_steps(buf.newest(1), np.zeros((1, 1), np.float32))
     assert common_health(epoch, envs.obs_space, envs.act_space)["Entropy"] == 0.5

@@ -51,8 +51,8 @@ ParamStd near 0 while the return is still bad: it has settled too early; raise n
 ParamStd that does not fall: noise_init is too large for what differs between good policies. Entropy and KL are those of
 the Gaussian over parameters, not of actions, and *per parameter*. On CartPole, with its preset, Entropy falls from 1.5
 to 1.2 while the test return rises to 500: the search narrows as slowly as the noise lets it. KL is 0 in an epoch in
-which no generation ended, and EliteRet NaN. LossPi, GradNormPi, ValueMean, ValueStd, ValueBias, ReturnMean and
-ExplainedVariance are always NaN: there is neither a gradient nor a critic. The training episodes are those of all
+which no generation ended, and EliteRet NaN. The columns of gradients, hidden units, values and targets, and
+EntropyShare, are always NaN: there is neither a gradient nor a critic. The training episodes are those of all
 candidates, bad ones too. Judge by AverageTestEpRet: it is the policy of the mean, which is also the one that is saved.
 
 References:
@@ -93,7 +93,8 @@ from rlsuite.envs.stepping import Envs
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
 MIN_STD = 1e-6  # of an elite of one, without noise, it would be 0
-NEVER_MEASURED = ("LossPi", "GradNormPi", "ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance")
+NO_GRADIENT = ("LossPi", "GradNormPi", "ClippedGradPi", "EntropyShare", "DeadUnits")
+NO_CRITIC = ("ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance", "TargetMin", "TargetMax")
 
 
 @dataclass(frozen=True)
@@ -392,7 +393,7 @@ def train(
     parts = {"mean": mean, "std": std, "generation": generation, "encode": encode, "rng": rng}
     with Training("cem", config, logger, envs, ac, **parts) as training:
         obs = envs.obs
-        for epoch in training.epochs(config.rollout_len, (*NEVER_MEASURED, "EliteRet")):
+        for epoch in training.epochs(config.rollout_len, (*NO_GRADIENT, *NO_CRITIC, "EliteRet")):
             before = search(mean, std)
             for rollout_len in epoch.rollouts:
                 if generation.over:

@@ -24,8 +24,8 @@ Differs from DDPG, TD3 and SAC during their start_steps: it never stops.
 
 What to look at. MaxEpRet: what luck achieves; where even that is bad, exploration by random actions will find nothing.
 ActionEntropy must be near its maximum (ln n, or ln 16 in each dimension). StateEntropy says how much of the world
-random actions see. Entropy is NaN for infinite or equal bounds. LossPi, GradNormPi, UpdateRatioPi, ValueMean, ValueStd,
-ValueBias, ReturnMean and ExplainedVariance are always NaN: there is no network.
+random actions see. Entropy is NaN for infinite or equal bounds. The columns of gradients, hidden units, values and
+targets are always NaN: there is no network.
 
 Run:      python -m rlsuite.run random --env CartPole-v1
 Expect:   a return of about 22 on CartPole-v1; the table in README.md has that of every environment.
@@ -55,8 +55,8 @@ from rlsuite.envs.making import EnvFn
 from rlsuite.envs.stepping import Envs
 
 Array = NDArray[Any]
-POLICY = ("LossPi", "GradNormPi", "UpdateRatioPi")
-CRITIC = ("ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance")
+POLICY = ("LossPi", "GradNormPi", "ClippedGradPi", "UpdateRatioPi", "DeadUnits")
+CRITIC = ("ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance", "TargetMin", "TargetMax")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlsuite import mpi
+from rlsuite.common.activity import dead_units, input_health, pooled_moments
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import RolloutBuffer, gae
 from rlsuite.common.diagnostics import (
@@ -26,7 +27,6 @@ from rlsuite.common.diagnostics import (
     state_entropy,
 )
 from rlsuite.common.distributions import Distribution, Gaussian
-from rlsuite.common.normalize import merge_moments
 from rlsuite.common.q_networks import MuQNetwork, QNetwork
 from rlsuite.common.replay import ReplayBuffer, Steps
 from rlsuite.common.soft_actor_critic import SoftActorCritic
@@ -34,7 +34,7 @@ from rlsuite.common.soft_actor_critic import SoftActorCritic
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
 MAX_STATES = 2048  # that off-policy columns are measured on, over all ranks
-MAX_NEIGHBOURS = 512  # states that StateEntropy looks at, likewise
+MAX_NEIGHBOURS = 512  # states that StateEntropy and DeadUnits look at, likewise
 
 
 class Averages:
@@ -93,12 +93,8 @@ class StateScale:
 
     def measure(self, obs: Array) -> None:
         """Take the statistics of this rank's observations (K, *obs_shape), and those of the others."""
-        x = obs.reshape(len(obs), -1).astype(np.float64)
-        (mean, var, count), *others = mpi.gather_objects((x.mean(0), x.var(0), len(x)))
-        for moments in others:
-            mean, var = merge_moments(mean, var, count, *moments)
-            count += moments[2]
-        self.mean, self.std = mean, np.sqrt(var)
+        self.mean, var = pooled_moments([obs.reshape(len(obs), -1).astype(np.float64)])
+        self.std = np.sqrt(var)
 
     def __call__(self, obs: Array) -> NDArray[np.float64]:
         """Observations (K, *obs_shape), standardised (K, d); a component that never varied stays as it is."""
@@ -241,10 +237,14 @@ def common_health(epoch: Epoch, obs_space: spaces.Space[Any], act_space: spaces.
     Returns:
         Column name to value.
     """
+    entropy, counts = mpi.mean(epoch.entropy()), _action_counts(epoch.column("act"), act_space)
     return {
-        "Entropy": mpi.mean(epoch.entropy()),
-        "ActionEntropy": _action_entropy(epoch.column("act"), act_space),
+        "Entropy": entropy,
+        "EntropyShare": entropy / (_max_entropy(act_space) or math.nan),
+        "ActionEntropy": sum(map(frequency_entropy, counts)),
+        "ActionShareMax": max(float(part.max() / part.sum()) for part in counts),
         "StateEntropy": _state_entropy(epoch, obs_space),
+        **input_health(epoch.before.encode, epoch.obs),
     }
 
 
@@ -271,8 +271,15 @@ def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
     }
 
 
-def _action_entropy(act: Array, space: spaces.Space[Any]) -> float:
-    """Of the actions (T, N) or (T, N, k or d) of all ranks, nats; of several components the sum of their entropies."""
+def _max_entropy(space: spaces.Space[Any]) -> float:
+    """Of a distribution over the actions, nats; NaN for continuous ones, whose differential entropy has no maximum."""
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return float(np.log(getattr(space, "nvec", getattr(space, "n", 0))).sum())
+    return math.nan
+
+
+def _action_counts(act: Array, space: spaces.Space[Any]) -> NDArray[np.int64]:
+    """How often each action was taken, of the actions (T, N) or (T, N, k or d) of all ranks: (1, k or d; n or bins)."""
     if isinstance(space, spaces.Discrete):
         counts = np.bincount(act.ravel(), minlength=int(space.n))[None]
     elif isinstance(space, spaces.MultiDiscrete):
@@ -286,7 +293,8 @@ def _action_entropy(act: Array, space: spaces.Space[Any]) -> float:
         low = np.where(np.isfinite(low), low, ranges[:, 0].min(0))
         high = np.where(np.isfinite(high), high, ranges[:, 1].max(0))
         counts = histograms(act, low, high)
-    return sum(frequency_entropy(part) for part in mpi.gather(counts[None]).sum(0))
+    pooled: NDArray[np.int64] = mpi.gather(counts[None]).sum(0)
+    return pooled
 
 
 def _state_entropy(epoch: Epoch, space: spaces.Space[Any]) -> float:
@@ -312,11 +320,17 @@ def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, f
         Column name to value.
     """
     pi_old = epoch.before.pi(epoch.before.encode(epoch.obs))
+    adv, val = (mpi.gather(epoch.column(name), axis=1) for name in ("adv", "val"))
+    probed = ac.encode(spread(epoch.obs, mpi.share(MAX_NEIGHBOURS)))
     health = {
         **common_health(epoch, ac.obs_space, ac.act_space),
         **value_health(epoch, gamma),
         "KL": exact_kl(pi_old, ac.pi, ac.encode(epoch.obs)),
-        "AdvStd": float(mpi.gather(epoch.column("adv"), axis=1).std(dtype=np.float64)),
+        "AdvMean": float(adv.mean(dtype=np.float64)),
+        "AdvStd": float(adv.std(dtype=np.float64)),
+        "TargetMin": float((adv + val).min()),
+        "TargetMax": float((adv + val).max()),
+        "DeadUnits": dead_units((ac.pi, probed), (ac.v, probed)),
     }
     if isinstance(pi_old, Gaussian):
         health["LogStd"] = float(pi_old.log_std.mean())
@@ -340,15 +354,35 @@ def off_policy_health(
     steps = buf.newest(len(epoch.steps))
     next_val = ac.value(steps.next_obs.reshape(-1, *steps.next_obs.shape[2:])).reshape(steps.rew.shape)
     epoch.keep_steps(steps, next_val)
-    q, target = epoch.stats.kept("q"), epoch.stats.kept("target")
     health = value_health(epoch, gamma)
     return {
         **common_health(epoch, ac.obs_space, ac.act_space),
         **health,
         "QVals": health["ValueMean"],
-        "ExplainedVarianceTD": explained_variance(q, target) if len(q) else math.nan,
-        "TDError": float(np.abs(target - q).mean(dtype=np.float64)) if len(q) else math.nan,
+        **_target_health(epoch.stats.kept("q"), epoch.stats.kept("target")),
+        "DeadUnits": _dead_units(epoch, ac),
     }
+
+
+def _target_health(q: FloatArray, target: FloatArray) -> dict[str, float]:
+    """Of Q(s, a) and the targets (B,) of all minibatches; NaN of none."""
+    if not len(q):
+        return dict.fromkeys(("ExplainedVarianceTD", "TDError", "TargetMin", "TargetMax"), math.nan)
+    return {
+        "ExplainedVarianceTD": explained_variance(q, target),
+        "TDError": float(np.abs(target - q).mean(dtype=np.float64)),
+        "TargetMin": float(target.min()),
+        "TargetMax": float(target.max()),
+    }
+
+
+def _dead_units(epoch: Epoch, ac: Any) -> float:
+    x = ac.encode(spread(epoch.obs, mpi.share(MAX_NEIGHBOURS)))
+    if isinstance(ac.act_space, spaces.Discrete):
+        return dead_units((ac.q, x))
+    act = epoch.column("act")
+    taken = torch.as_tensor(spread(act.reshape(-1, act.shape[-1]), mpi.share(MAX_NEIGHBOURS)), device=x.device)
+    return dead_units((ac.pi, x), (ac.q, x, taken))
 
 
 def greedy_health(epoch: Epoch, q_net: QNetwork, epsilon: float) -> dict[str, float]:

@@ -177,6 +177,9 @@ def test_values_and_returns_are_those_at_collection_over_the_whole_epoch():
         ]
     )
     assert columns["AdvStd"] == pytest.approx(adv.std(), rel=1e-4)
+    assert columns["AdvMean"] == pytest.approx(adv.mean(), rel=1e-4)
+    targets = adv + val
+    assert (columns["TargetMin"], columns["TargetMax"]) == pytest.approx((targets.min(), targets.max()), rel=1e-5)
 
 
 def test_a_perfect_critic_has_explained_variance_1_and_no_bias():
@@ -207,6 +210,43 @@ def with_actions(act_space, act, rollouts=(16,)):
 def test_action_entropy_of_discrete_actions():
     assert with_actions(SPACES[0], np.arange(16)[:, None] % 2 + 2)["ActionEntropy"] == pytest.approx(math.log(2))
     assert with_actions(SPACES[0], 3)["ActionEntropy"] == 0
+
+
+def test_the_largest_share_of_an_action_is_that_of_the_component_where_it_is_largest():
+    assert with_actions(SPACES[0], 3)["ActionShareMax"] == 1
+    assert with_actions(SPACES[0], np.arange(16)[:, None] % 5 % 4)["ActionShareMax"] == 7 / 16
+    components = np.stack([np.arange(16) % 2, np.arange(16) % 3, np.arange(16) < 4], 1)[:, None]
+    assert with_actions(spaces.MultiDiscrete([2, 5, 3]), components)["ActionShareMax"] == 12 / 16
+    middles = (np.arange(16) + 0.5) / 16
+    act = np.stack([4 * middles - 3, np.where(np.arange(16) < 5, 7.1, 10 * middles)], 1)[:, None]
+    act[5:, :, 1] = np.linspace(0, 6.2, 11)[:, None]
+    assert with_actions(UNEVEN, act)["ActionShareMax"] == 5 / 16
+
+
+@pytest.mark.parametrize(
+    ("space", "largest"),
+    [
+        (SPACES[0], math.log(4)),
+        (spaces.MultiDiscrete([2, 3]), math.log(6)),
+        (UNEVEN, math.nan),
+        (spaces.Discrete(1), math.nan),
+    ],
+)
+def test_entropy_as_a_share_of_that_of_uniform_actions(space, largest):
+    ac, epoch, _ = on_policy_epoch(space)
+    columns = on_policy_health(epoch, ac, GAMMA)
+    assert columns["EntropyShare"] == pytest.approx(columns["Entropy"] / largest, nan_ok=True)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_inputs_are_the_states_as_the_networks_saw_them_when_the_epoch_began(normalize):
+    ac, epoch, parts = on_policy_epoch(SPACES[0], normalize_obs=normalize)
+    ac.encode.update(np.full((9, 3), 1e3, np.float32))
+    columns = on_policy_health(epoch, ac, GAMMA)
+    x = states(parts).astype(np.float64)  # as they are: the first statistics are a mean of 0 and a variance of 1
+    assert columns["InputAbsMax"] == pytest.approx(np.abs(x).max(), rel=1e-6)
+    assert columns["InputStdMin"] == pytest.approx(x.std(0).min(), rel=1e-6)
+    assert columns["InputStdMax"] == pytest.approx(x.std(0).max(), rel=1e-6)
 
 
 def test_action_entropy_of_several_components_is_the_sum_over_them():
@@ -353,7 +393,7 @@ def test_state_scale_is_that_of_all_ranks(monkeypatch):
     rng, scale = np.random.default_rng(0), StateScale()
     own, *others = (rng.normal(i, 1 + i, (10 + i, 2)) for i in range(3))
     moments = [(x.mean(0), x.var(0), len(x)) for x in others]
-    monkeypatch.setattr(mpi, "gather_objects", lambda value: [value, *moments])
+    monkeypatch.setattr(mpi, "gather_objects", lambda value: [value, *([m] for m in moments)])
     scale.measure(own)
     everything = np.concatenate([own, *others])
     np.testing.assert_allclose(scale.mean, everything.mean(0))
@@ -483,9 +523,11 @@ def test_off_policy_columns_compare_q_at_collection_with_observed_returns(act_sp
     assert columns["Entropy"] == pytest.approx(0.1 * 31 / 2, rel=1e-5)  # of all steps, also those no longer held
     assert columns["TDError"] == pytest.approx((0 + 2 + 2) / 3)
     assert columns["ExplainedVarianceTD"] == pytest.approx(1 - (8 / 3) / 2)
+    assert (columns["TargetMin"], columns["TargetMax"]) == (1, 4)
     if isinstance(act_space, spaces.Discrete):
         freq = np.bincount(act.ravel()) / act.size
         assert columns["ActionEntropy"] == pytest.approx(-(freq * np.log(freq)).sum())
+        assert columns["ActionShareMax"] == pytest.approx(freq.max())
     x = obs.reshape(-1, 3).astype(np.float64)
     assert columns["StateEntropy"] == pytest.approx(state_entropy((x - x.mean(0)) / x.std(0)), abs=1e-5)
     np.testing.assert_array_equal(epoch.obs, obs.reshape(-1, 3))
@@ -512,7 +554,9 @@ def test_an_episode_that_was_cut_on_resuming_bootstraps():
 def test_columns_of_minibatches_are_nan_without_a_gradient_step():
     ac, epoch, buf, _ = off_policy_epoch(SPACES[0])
     columns = off_policy_health(epoch, ac, buf, GAMMA)
-    assert {name for name, value in columns.items() if math.isnan(value)} == {"TDError", "ExplainedVarianceTD"}
+    assert {name for name, value in columns.items() if math.isnan(value)} == {
+        *("TDError", "ExplainedVarianceTD", "TargetMin", "TargetMax")
+    }
 
 
 def set_linear(net, weight, bias):
@@ -662,5 +706,6 @@ def test_rollouts_without_a_critic_have_the_entropy_that_is_said_of_them():
     for (buf, _), entropy in zip(parts, (1.0, 5.0), strict=True):
         epoch.keep_rollout(buf, entropy)
     health = common_health(epoch, ac.obs_space, ac.act_space)
-    assert health == {**common_health(valued, ac.obs_space, ac.act_space), "Entropy": (2 * 1 + 6 * 5) / 8}
+    said = {"Entropy": (2 * 1 + 6 * 5) / 8, "EntropyShare": pytest.approx(4 / math.log(4))}
+    assert health == {**common_health(valued, ac.obs_space, ac.act_space), **said}
     np.testing.assert_array_equal(epoch.obs, valued.obs)

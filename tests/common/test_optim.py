@@ -306,11 +306,13 @@ def test_columns_are_the_mean_norm_and_the_relative_change_since_the_epoch_began
         opt.grad.copy_(torch.tensor(grad))
         opt.step()
     change = math.sqrt(3**2 + 3.6**2 + (4 + 4.8) ** 2)
-    assert opt.columns() == pytest.approx({"GradNormPi": 7.5, "UpdateRatioPi": change / 3, "PiLR": 1.0})
+    expected = {"GradNormPi": 7.5, "ClippedGradPi": 0.5, "UpdateRatioPi": change / 3, "PiLR": 1.0}
+    assert opt.columns() == pytest.approx(expected)
     opt.begin_epoch()
     opt.lr = 0.25
     columns = opt.columns()
     assert math.isnan(columns.pop("GradNormPi"))
+    assert math.isnan(columns.pop("ClippedGradPi"))
     assert columns == {"UpdateRatioPi": 0, "PiLR": 0.25}
     norm = math.sqrt((1 - 3) ** 2 + (2 - 3.6) ** 2 + (2 - 8.8) ** 2)
     opt.grad.copy_(torch.tensor([0.0, 4, 0]))
@@ -319,9 +321,22 @@ def test_columns_are_the_mean_norm_and_the_relative_change_since_the_epoch_began
     assert opt.columns()["GradNormPi"] == 4
 
 
+def test_the_share_of_clipped_gradients_is_nan_where_none_ever_is():
+    opt = sgd(nn.Linear(2, 1))
+    opt.grad.fill_(9.0)
+    opt.step()
+    assert math.isnan(opt.columns()["ClippedGradPi"])
+    plain = FlatParameters("Pi", nn.Linear(2, 1))
+    plain.average_gradient()
+    assert math.isnan(plain.columns()["ClippedGradPi"])
+
+
 def test_columns_carry_the_networks_name():
     for name, lr in (("Pi", "PiLR"), ("V", "VfLR"), ("Q", "QLR")):
-        assert list(Adam(name, network(), 0.5).columns()) == [f"GradNorm{name}", f"UpdateRatio{name}", lr]
+        assert list(Adam(name, network(), 0.5).columns()) == [
+            *(f"{column}{name}" for column in ("GradNorm", "ClippedGrad", "UpdateRatio")),
+            lr,
+        ]
     assert Adam("V", network(), 0.5).columns()["VfLR"] == 0.5
 
 

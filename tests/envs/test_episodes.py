@@ -16,6 +16,7 @@ from rlsuite.envs.episodes import (
     episode_stats,
     random_return,
     repeat_episode,
+    reward_stats,
 )
 from rlsuite.envs.making import make_env
 
@@ -48,6 +49,12 @@ def test_episode_stats() -> None:
 def test_episode_stats_without_an_episode() -> None:
     stats = episode_stats([], [])
     assert list(stats) == ["AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen"]
+    assert all(math.isnan(value) for value in stats.values())
+
+
+def test_reward_stats_without_a_step() -> None:
+    stats = reward_stats(np.array([]), np.array([]), 0, 0)
+    assert list(stats) == ["RewMin", "RewMax", "RewMean", "RewStd", "RewTerminal", "TruncatedShare"]
     assert all(math.isnan(value) for value in stats.values())
 
 

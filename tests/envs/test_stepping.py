@@ -109,12 +109,41 @@ def test_episodes_live_on_over_epoch_borders() -> None:
     assert envs.total_steps == 12
 
 
+class Paid(Counter):
+    """Pays what a list says, and ends where it says so: "t" terminated, "c" cut, "b" both at once."""
+
+    def __init__(self, script: list[tuple[float, str]]) -> None:
+        super().__init__(10**6)
+        self.script = iter(script)
+
+    def step(self, action: Any) -> Any:
+        obs, _, _, _, info = super().step(action)
+        rew, end = next(self.script)
+        return obs, rew, end in ("t", "b"), end in ("c", "b"), info
+
+
+def test_rewards_and_ends_of_an_epoch() -> None:
+    script = [(1.0, ""), (5.0, "t"), (-2.0, "c"), (0.0, ""), (8.0, "b"), (7.0, "c"), (1.0, "c"), (3.0, "")]
+    envs = envs_of(Paid(script[0::2]), Paid(script[1::2]))
+    steps(envs, 3)
+    stats, _ = envs.end_epoch()
+    rew = np.array([1, 5, -2, 0, 8, 7])
+    expected = {"RewMin": -2, "RewMax": 8, "RewMean": rew.mean(), "RewStd": rew.std(), "RewTerminal": (5 + 8) / 2}
+    assert {name: stats[name] for name in expected} == pytest.approx(expected)
+    assert stats["TruncatedShare"] == 2 / 4  # a step that does both terminates
+    steps(envs, 1)
+    stats, _ = envs.end_epoch()  # begins anew
+    assert (stats["RewMin"], stats["RewMax"], stats["RewStd"], stats["TruncatedShare"]) == (1, 3, 1, 1)
+    assert math.isnan(stats["RewTerminal"])
+
+
 def test_statistics_are_nan_without_a_finished_episode() -> None:
     envs = envs_of(Counter(10))
     steps(envs, 9)
     stats, episodes = envs.end_epoch()
-    assert all(math.isnan(value) for value in stats.values())
-    assert len(stats) == 5
+    finite = {name: value for name, value in stats.items() if not math.isnan(value)}
+    assert finite == {"RewMin": 1, "RewMax": 1, "RewMean": 1, "RewStd": 0}  # of steps there are some
+    assert len(stats) == 5 + len(finite) + 2
     assert episodes == {}
     steps(envs, 1)
     assert envs.end_epoch()[0]["AverageEpRet"] == 10
