@@ -40,24 +40,36 @@ TEST_RETURNS = ["AverageTestEpRet", "StdTestEpRet", "MaxTestEpRet", "MinTestEpRe
 COLUMNS = {
     "Epoch", *RETURNS, "Entropy", "ActionEntropy", "KL", "ExplainedVariance", "StateEntropy", "ValueMean", "ValueStd",
     "ReturnMean", "ValueBias", "TotalEnvInteracts", "GradSteps", "Time", "StepsPerSec",
+    "TruncatedShare", "RewMin", "RewMax", "RewMean", "RewStd", "RewTerminal", "EntropyShare", "ActionShareMax",
+    "InputAbsMax", "InputStdMin", "InputStdMax", "DeadUnits", "TargetMin", "TargetMax",
 }
 # fmt: on
 OFF_POLICY_COLUMNS = {*TEST_RETURNS, "QVals", "TDError", "ExplainedVarianceTD", "TargetGap"}
 OWN_COLUMNS = {
-    "vpg": {"AdvStd"},
-    "a2c": {"AdvStd"},
-    "ppo": {"AdvStd", "ClipFrac", "StopIter", "Ratio1"},
-    "trpo": {"AdvStd", "BacktrackIters", "StepAccepted", "KLPredicted"},
+    "vpg": {"AdvMean", "AdvStd"},
+    "a2c": {"AdvMean", "AdvStd"},
+    "ppo": {"AdvMean", "AdvStd", "ClipFrac", "StopIter", "Ratio1"},
+    "trpo": {"AdvMean", "AdvStd", "BacktrackIters", "StepAccepted", "KLPredicted"},
     "dqn": OFF_POLICY_COLUMNS | {"Epsilon", "GreedyFlips"},
     "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
     "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "LossQ2", "QGap"},
     "sac": OFF_POLICY_COLUMNS | {"Alpha", "LogStd", "ActionSaturation", "LossQ2", "QGap"},
-    "cem": {*TEST_RETURNS, "LossPi", "GradNormPi", "UpdateRatioPi", "EliteRet", "ParamStd", "Generation"},
-    "random": {"LossPi", "GradNormPi", "UpdateRatioPi"},
+    "cem": {
+        *TEST_RETURNS,
+        "LossPi",
+        "GradNormPi",
+        "ClippedGradPi",
+        "UpdateRatioPi",
+        "EliteRet",
+        "ParamStd",
+        "Generation",
+    },
+    "random": {"LossPi", "GradNormPi", "ClippedGradPi", "UpdateRatioPi"},
 }
 # What an algorithm without gradients or a critic can't measure.
 UNMEASURED = {"LossPi", "GradNormPi", "ValueMean", "ValueStd", "ValueBias", "ReturnMean", "ExplainedVariance"}
-NEVER = {"cem": UNMEASURED, "random": UNMEASURED | {"UpdateRatioPi"}}
+UNMEASURED |= {"ClippedGradPi", "DeadUnits", "TargetMin", "TargetMax"}
+NEVER = {"cem": UNMEASURED | {"EntropyShare"}, "random": UNMEASURED | {"UpdateRatioPi"}}
 # The networks that are trained, those of them that have a learning rate, and its setting and column.
 PARTS = {**dict.fromkeys(ON_POLICY, ("pi", "v")), "dqn": ("q",), "ddpg": ("pi", "q")}
 PARTS |= {"td3": ("pi", "q"), "sac": ("pi", "q", "alpha"), "cem": (), "random": ()}
@@ -185,7 +197,7 @@ def test_every_row_has_every_column(run: Path) -> None:
     config, table = read_config(run), read_progress(run)
     algo = config["algo"]
     expected = COLUMNS | OWN_COLUMNS[algo] | {RATES[part][1] for part in PARTS[algo]}
-    expected.update(*(columns_of(algo, prefix) for prefix in ("GradNorm", "UpdateRatio", "Loss")))
+    expected.update(*(columns_of(algo, prefix) for prefix in ("GradNorm", "ClippedGrad", "UpdateRatio", "Loss")))
     if config["env"] == "Pendulum-v1":
         expected |= {"ClippedActions", "LogStd"} if algo in ON_POLICY else {"ClippedActions"}
     assert set(table) == expected
@@ -201,7 +213,15 @@ def test_values_are_finite_or_nan_where_they_may_be(run: Path) -> None:
             assert np.isnan(column).all(), name
         elif name == "EliteRet":
             assert (np.isnan(column) == (table["KL"] == 0)).all()
-        elif name in RETURNS:
+        elif name.startswith("ClippedGrad"):
+            config = read_config(run)
+            unlimited = config["max_grad_norm"] == np.inf or (config["algo"] == "trpo" and name == "ClippedGradPi")
+            assert (np.isnan(column) == unlimited).all(), name
+        elif name == "EntropyShare":
+            assert (np.isnan(column) == (read_config(run)["env"] == "Pendulum-v1")).all()
+        elif name == "RewTerminal":
+            assert (np.isnan(column) <= (unfinished | (table["TruncatedShare"] == 1))).all()
+        elif name in (*RETURNS, "TruncatedShare"):
             assert (np.isnan(column) == unfinished).all(), name
         elif name == "PiLR" and read_config(run)["algo"] == "trpo":
             assert np.isnan(column).all()  # it has none
@@ -229,10 +249,20 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
     not_negative.update(columns_of(config["algo"], "GradNorm"), {"LossV", "LossQ", "LossQ2", "QGap", "Alpha"})
     for name in not_negative & set(table):
         assert (table[name][np.isfinite(table[name])] >= 0).all(), name
-    for name in {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation", "StepAccepted"} & set(
-        table
-    ):
-        assert ((table[name] >= 0) & (table[name] <= 1)).all(), name
+    shares = {"ClipFrac", "ClippedActions", "GreedyFlips", "Epsilon", "ActionSaturation", "StepAccepted"}
+    shares |= {
+        "ActionShareMax",
+        "EntropyShare",
+        "TruncatedShare",
+        "DeadUnits",
+        *columns_of(config["algo"], "ClippedGrad"),
+    }
+    for name in shares & set(table):
+        column = table[name][np.isfinite(table[name])]
+        assert ((column >= 0) & (column <= 1 + 1e-6)).all(), name
+    for name in ("Input", "Target", "Rew"):
+        low, high = (table[f"{name}{end}"] for end in (("StdMin", "StdMax") if name == "Input" else ("Min", "Max")))
+        assert ((low <= high) | np.isnan(low)).all(), name
     assert (np.diff(table["Time"]) >= 0).all()
 
 

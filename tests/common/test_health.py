@@ -551,6 +551,16 @@ def test_an_episode_that_was_cut_on_resuming_bootstraps():
     np.testing.assert_array_equal(epoch.column("terminated")[3], terminated[3])
 
 
+@pytest.mark.parametrize(("act_space", "part"), [(SPACES[0], "q"), (SPACES[1], "q"), (SPACES[1], "pi")])
+def test_dead_units_of_the_networks_after_the_epoch(act_space, part):
+    ac, epoch, buf, _ = off_policy_epoch(act_space)
+    assert off_policy_health(epoch, ac, buf, GAMMA)["DeadUnits"] == 0
+    ac, epoch, buf, _ = off_policy_epoch(act_space)
+    with torch.no_grad():
+        getattr(ac, part).layers[0].weight[:3] = 0
+    assert off_policy_health(epoch, ac, buf, GAMMA)["DeadUnits"] == 3 / 8
+
+
 def test_columns_of_minibatches_are_nan_without_a_gradient_step():
     ac, epoch, buf, _ = off_policy_epoch(SPACES[0])
     columns = off_policy_health(epoch, ac, buf, GAMMA)
