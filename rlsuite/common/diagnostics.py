@@ -1,6 +1,7 @@
 """The numbers that show whether a run is healthy, as pure functions with their formulas. All are in nats."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,6 +116,14 @@ def noise_kl(mu_p: Tensor, mu_q: Tensor, std: Tensor) -> Tensor:
         (B,) float32, nats.
     """
     return (0.5 * ((mu_p - mu_q) / std).square()).sum(-1)
+
+
+def correlation(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Pearson's correlation of two arrays of one shape, from -1 to 1; NaN where either hardly varies."""
+    assert x.shape == y.shape, (x.shape, y.shape)
+    x, y = x.astype(np.float64) - x.mean(dtype=np.float64), y.astype(np.float64) - y.mean(dtype=np.float64)
+    scale = float(x.std() * y.std())
+    return float((x * y).mean()) / scale if min(x.std(), y.std()) > 1e-8 else math.nan
 
 
 def explained_variance(val: FloatArray, ret: FloatArray) -> float:

@@ -19,6 +19,7 @@ from rlsuite.common.activity import dead_units, input_health, pooled_moments
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import RolloutBuffer, gae
 from rlsuite.common.diagnostics import (
+    correlation,
     explained_variance,
     frequency_entropy,
     greedy_kl,
@@ -248,6 +249,15 @@ def common_health(epoch: Epoch, obs_space: spaces.Space[Any], act_space: spaces.
     }
 
 
+def observed_returns(epoch: Epoch, gamma: float) -> FloatArray:
+    """Discounted returns-to-go of all steps of an epoch (T, N), over the environments of all ranks."""
+    names = ("bonus", "rew", "next_val", "terminated", "truncated")
+    bonus, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
+    # Q(s, a) holds the bonuses of all later steps. That of its own belongs to V(s) = E[ Q(s, a) - α ln π(a|s) ].
+    ret: FloatArray = discounted_returns(rew + bonus, next_val, terminated, truncated, gamma) - bonus
+    return ret
+
+
 def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
     """The columns of every algorithm that predicts returns, over all states of an epoch on all ranks.
 
@@ -258,10 +268,7 @@ def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
     Returns:
         Column name to value.
     """
-    names = ("val", "bonus", "rew", "next_val", "terminated", "truncated")
-    val, bonus, rew, next_val, terminated, truncated = (mpi.gather(epoch.column(name), axis=1) for name in names)
-    # Q(s, a) holds the bonuses of all later steps. That of its own belongs to V(s) = E[ Q(s, a) - α ln π(a|s) ].
-    ret = discounted_returns(rew + bonus, next_val, terminated, truncated, gamma) - bonus
+    val, ret = mpi.gather(epoch.column("val"), axis=1), observed_returns(epoch, gamma)
     return {
         "ExplainedVariance": explained_variance(val, ret),
         "ValueMean": float(val.mean(dtype=np.float64)),
@@ -319,13 +326,22 @@ def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, f
     Returns:
         Column name to value.
     """
-    pi_old = epoch.before.pi(epoch.before.encode(epoch.obs))
+    x = ac.encode(epoch.obs)
+    pi_old, pi = epoch.before.pi(epoch.before.encode(epoch.obs)), ac.pi(x)
     adv, val = (mpi.gather(epoch.column(name), axis=1) for name in ("adv", "val"))
+    ret = observed_returns(epoch, gamma)
+    act = epoch.column("act")
+    taken = torch.as_tensor(act.reshape(-1, *act.shape[2:]), device=x.device)
+    moved = (pi.log_prob(taken) - pi_old.log_prob(taken)).numpy(force=True).reshape(act.shape[:2])
+    val_after = ac.v(x).numpy(force=True).reshape(act.shape[:2])
     probed = ac.encode(spread(epoch.obs, mpi.share(MAX_NEIGHBOURS)))
     health = {
         **common_health(epoch, ac.obs_space, ac.act_space),
         **value_health(epoch, gamma),
-        "KL": exact_kl(pi_old, ac.pi, ac.encode(epoch.obs)),
+        "KL": mpi.mean(float(pi_old.kl(pi).double().mean())),
+        "ExplainedVarianceAfter": explained_variance(mpi.gather(val_after, axis=1), ret),
+        "AdvReturnCorr": correlation(adv, ret - val),
+        "AdvLogpCorr": correlation(adv, mpi.gather(moved, axis=1)),
         "AdvMean": float(adv.mean(dtype=np.float64)),
         "AdvStd": float(adv.std(dtype=np.float64)),
         "TargetMin": float((adv + val).min()),
@@ -385,6 +401,25 @@ def _dead_units(epoch: Epoch, ac: Any) -> float:
     return dead_units((ac.pi, x), (ac.q, x, taken))
 
 
+def actor_gain(q: Tensor, q_before: Tensor, q_taken: Tensor) -> float:
+    """How much an epoch has raised the critic's value of what the policy does.
+
+        ( E[ Q(s, a_after) ] - E[ Q(s, a_before) ] ) / std Q(s, a)
+
+    Args:
+        q: of the policy's most probable actions now, by the critic now (B,), or (2, B) of two critics.
+        q_before: of those at the epoch's first step, by the same critic.
+        q_taken: of the actions taken, likewise; its deviation is the unit.
+
+    Returns:
+        The gain, over the states of all ranks; NaN where Q hardly varies.
+    """
+    values = mpi.gather(q_taken.numpy(force=True).reshape(-1))
+    spread_of_q = float(values.std(dtype=np.float64))
+    gain = mpi.mean(float((q - q_before).double().mean()))
+    return gain / spread_of_q if spread_of_q > 1e-8 else math.nan
+
+
 def greedy_health(epoch: Epoch, q_net: QNetwork, epsilon: float) -> dict[str, float]:
     """How far an epoch has moved an ε-greedy policy, on up to 2,048 of its states.
 
@@ -414,8 +449,8 @@ def noise_health(epoch: Epoch, ac: MuQNetwork, target: MuQNetwork, act_noise: fl
         act_noise: σ of the noise at the end of the epoch, in half widths of the bounds; floored at 0.01.
 
     Returns:
-        `KL` (nats), `ActionSaturation`, the share of |μ| beyond 0.99 of its bound, and `TargetGap`, mean |Q - Q_target|
-        of the actions taken.
+        `KL` (nats), `ActorGain`, `ActionSaturation`, the share of |μ| beyond 0.99 of its bound, and `TargetGap`, mean
+        |Q - Q_target| of the actions taken.
     """
     act = epoch.column("act")
     obs, act = (spread(a, mpi.share(MAX_STATES)) for a in (epoch.obs, act.reshape(-1, act.shape[-1])))
@@ -423,8 +458,10 @@ def noise_health(epoch: Epoch, ac: MuQNetwork, target: MuQNetwork, act_noise: fl
     taken = torch.as_tensor(act, device=x.device)
     mu, mid, width = ac.pi(x), ac.pi.mid, ac.pi.width
     mu_before = epoch.before.pi(epoch.before.encode(obs))
-    gap = (ac.q(x, taken) - target.q(x, taken)).abs().mean()  # both are trained on x; target.encode stands still
+    q = ac.q(x, taken)
+    gap = (q - target.q(x, taken)).abs().mean()  # both are trained on x; target.encode stands still
     return {
+        "ActorGain": actor_gain(ac.q(x, mu), ac.q(x, mu_before), q),
         "KL": mpi.mean(float(noise_kl(mu_before, mu, max(act_noise, 0.01) * width).mean())),
         "ActionSaturation": mpi.mean(float(((mu - mid).abs() > 0.99 * width).float().mean())),
         "TargetGap": mpi.mean(float(gap)),
@@ -441,19 +478,23 @@ def squashed_health(epoch: Epoch, ac: SoftActorCritic, target: nn.Module) -> dic
         target: the target critics now.
 
     Returns:
-        `KL` (nats, exact), `LogStd`, the mean ln σ before the squashing, `ActionSaturation`, the share of |tanh(μ)|
-        beyond 0.99, and `TargetGap`, mean |Q - Q_target| of the actions taken.
+        `KL` (nats, exact), `ActorGain`, `LogStd`, the mean ln σ before the squashing, `ActionSaturation`, the share of
+        |tanh(μ)| beyond 0.99, and `TargetGap`, mean |Q - Q_target| of the actions taken.
     """
     act = epoch.column("act")
     obs, act = (spread(a, mpi.share(MAX_STATES)) for a in (epoch.obs, act.reshape(-1, act.shape[-1])))
     x = ac.encode(obs)
     taken = torch.as_tensor(act, device=x.device)
-    pi = ac.pi(x)
+    pi, pi_old = ac.pi(x), epoch.before.pi(epoch.before.encode(obs))
+    q, q_now, q_before = (
+        ac.q(x, a) for a in (taken, pi.mid + pi.width * pi.mu.tanh(), pi_old.mid + pi_old.width * pi_old.mu.tanh())
+    )
     return {
-        "KL": exact_kl(epoch.before.pi(epoch.before.encode(obs)), ac.pi, x),
+        "KL": exact_kl(pi_old, ac.pi, x),
+        "ActorGain": actor_gain(q_now, q_before, q),
         "LogStd": mpi.mean(float(pi.log_std.mean())),
         "ActionSaturation": mpi.mean(float((pi.mu.tanh().abs() > 0.99).float().mean())),
-        "TargetGap": mpi.mean(float((ac.q(x, taken) - target(x, taken)).abs().mean())),
+        "TargetGap": mpi.mean(float((q - target(x, taken)).abs().mean())),
     }
 
 

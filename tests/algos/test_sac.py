@@ -299,8 +299,11 @@ def test_health_of_the_policy_by_hand():
         p, q = (torch.distributions.Normal(pi.mu, pi.log_std.exp()) for pi in (old, new))
         taken = MID.expand(8, 2)
         gap = (ac.q(x, taken) - target(x, taken)).abs().mean()
+        now, then = (ac.q(x, MID + WIDTH * pi.mu.tanh()) for pi in (new, old))
     assert health["KL"] == pytest.approx(torch.distributions.kl_divergence(p, q).sum(1).mean().item(), rel=1e-4)
     assert health["LogStd"] == pytest.approx(new.log_std.mean().item(), rel=1e-5)
     assert 0 < health["ActionSaturation"] < 1
     assert health["ActionSaturation"] == pytest.approx((new.mu.tanh().abs() > 0.99).float().mean().item())
     assert health["TargetGap"] == pytest.approx(gap.item(), rel=1e-5)
+    gain = (now - then).mean() / ac.q(x, taken).std(correction=0)
+    assert health["ActorGain"] == pytest.approx(gain.item(), rel=1e-3)

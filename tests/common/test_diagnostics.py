@@ -9,6 +9,7 @@ import torch
 from rlsuite.common.diagnostics import (
     categorical_entropy,
     categorical_kl,
+    correlation,
     explained_variance,
     frequency_entropy,
     gaussian_entropy,
@@ -27,6 +28,14 @@ torch.set_num_threads(1)
 def test_categorical_entropy_by_hand():
     p = torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]])
     torch.testing.assert_close(categorical_entropy(p.log() + 4), torch.tensor([1.5 * math.log(2), math.log(3)]))
+
+
+def test_correlation_equals_numpy_and_is_nan_where_nothing_varies():
+    x, y = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    assert correlation(x, x - 2 * y) == pytest.approx(np.corrcoef(x.ravel(), (x - 2 * y).ravel())[0, 1])
+    assert correlation(x, 3 - x) == pytest.approx(-1)
+    assert math.isnan(correlation(x, np.ones_like(x)))
+    assert math.isnan(correlation(np.ones_like(x), x))
 
 
 def test_gaussian_entropy_by_hand():

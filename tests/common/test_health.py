@@ -180,6 +180,35 @@ def test_values_and_returns_are_those_at_collection_over_the_whole_epoch():
     assert columns["AdvMean"] == pytest.approx(adv.mean(), rel=1e-4)
     targets = adv + val
     assert (columns["TargetMin"], columns["TargetMax"]) == pytest.approx((targets.min(), targets.max()), rel=1e-5)
+    after = np.concatenate([[ac.value(obs) for obs in buf.obs] for buf, _ in parts])
+    assert columns["ExplainedVarianceAfter"] == pytest.approx(1 - np.var(ret - after) / np.var(ret), rel=1e-4)
+    expected = np.corrcoef(adv.ravel(), (ret - val).ravel())[0, 1]
+    assert columns["AdvReturnCorr"] == pytest.approx(expected, rel=1e-4)
+    assert 0.5 < expected < 0.99
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("act_space", SPACES)
+def test_advantages_are_compared_with_what_the_epoch_did_to_the_actions_they_belong_to(act_space, normalize):
+    ac, epoch, parts = on_policy_epoch(act_space, normalize_obs=normalize)
+    act = torch.as_tensor(np.concatenate([buf.act.reshape(-1, *buf.act.shape[2:]) for buf, _ in parts]))
+    first, last = (distributions(networks, states(parts)) for networks in (parts[0][1], ac))
+    moved = (last.log_prob(act) - first.log_prob(act)).numpy()
+    expected = np.corrcoef(epoch.column("adv").ravel(), moved)[0, 1]
+    assert on_policy_health(epoch, ac, GAMMA)["AdvLogpCorr"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_step_along_the_policy_gradient_raises_what_has_an_advantage(sign):
+    ac, epoch, parts = on_policy_epoch(SPACES[0], rollouts=(200,), train=False)
+    ((buf, _),) = parts
+    adv = torch.as_tensor(epoch.column("adv").ravel())
+    logp = ac.pi(ac.encode(states(parts))).log_prob(torch.as_tensor(buf.act.ravel()))
+    (sign * (logp * (adv - adv.mean())).mean()).backward()
+    with torch.no_grad():
+        for p in ac.pi.parameters():
+            p += 0.1 * p.grad
+    assert sign * on_policy_health(epoch, ac, GAMMA)["AdvLogpCorr"] > 0.1
 
 
 def test_a_perfect_critic_has_explained_variance_1_and_no_bias():
@@ -623,6 +652,7 @@ def test_noise_health_by_hand():
     act = MID + WIDTH * np.array([[0, 0], [1, 0], [0, -1], [0.5, 0.5]], np.float32)
     epoch = epoch_at(before, np.array([[0.0], [1], [9], [-9]], np.float32), act)
     expected = {
+        "ActorGain": 0.0,  # Q does not ask for it
         "KL": 0.5 * (0.5 / 0.1) ** 2,  # μ of the second dimension has moved by half of its half width
         "ActionSaturation": 2 / 8,
         "TargetGap": (0 + 1 + 3 + 1) / 4,
@@ -630,6 +660,13 @@ def test_noise_health_by_hand():
     assert noise_health(epoch, ac, target, act_noise=0.1) == pytest.approx(expected, rel=1e-5)
     floored = noise_health(epoch, ac, target, act_noise=0.0)
     assert floored["KL"] == pytest.approx(0.5 * (0.5 / 0.01) ** 2, rel=1e-5)
+
+
+def test_actor_gain_is_in_deviations_of_q_and_negative_where_the_policy_has_climbed_down():
+    before, ac = (linear_actor_critic(pi=((1, 0), (0, b)), q=(0, 1, 1, 0)) for b in (math.atanh(0.5), 0))
+    act = MID + WIDTH * np.array([[0, 0], [1, 0], [0, -1], [0.5, 0.5]], np.float32)  # Q is 0, 1, -1 and 1
+    epoch = epoch_at(before, np.array([[0.0], [1], [9], [-9]], np.float32), act)
+    assert noise_health(epoch, ac, ac, 0.1)["ActorGain"] == pytest.approx(-0.5 / np.std([0, 1, -1, 1]), rel=1e-4)
 
 
 def test_an_action_is_saturated_beyond_99_percent_of_its_half_width():
