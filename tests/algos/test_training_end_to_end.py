@@ -45,15 +45,16 @@ COLUMNS = {
 }
 # fmt: on
 OFF_POLICY_COLUMNS = {*TEST_RETURNS, "QVals", "TDError", "ExplainedVarianceTD", "TargetGap"}
+ON_POLICY_COLUMNS = {"AdvMean", "AdvStd", "AdvReturnCorr", "AdvLogpCorr", "ExplainedVarianceAfter"}
 OWN_COLUMNS = {
-    "vpg": {"AdvMean", "AdvStd"},
-    "a2c": {"AdvMean", "AdvStd"},
-    "ppo": {"AdvMean", "AdvStd", "ClipFrac", "StopIter", "Ratio1"},
-    "trpo": {"AdvMean", "AdvStd", "BacktrackIters", "StepAccepted", "KLPredicted"},
+    "vpg": ON_POLICY_COLUMNS,
+    "a2c": ON_POLICY_COLUMNS,
+    "ppo": ON_POLICY_COLUMNS | {"ClipFrac", "StopIter", "Ratio1"},
+    "trpo": ON_POLICY_COLUMNS | {"BacktrackIters", "StepAccepted", "KLPredicted"},
     "dqn": OFF_POLICY_COLUMNS | {"Epsilon", "GreedyFlips"},
-    "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation"},
-    "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "LossQ2", "QGap"},
-    "sac": OFF_POLICY_COLUMNS | {"Alpha", "LogStd", "ActionSaturation", "LossQ2", "QGap"},
+    "ddpg": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "ActorGain"},
+    "td3": OFF_POLICY_COLUMNS | {"ActNoise", "ActionSaturation", "ActorGain", "LossQ2", "QGap"},
+    "sac": OFF_POLICY_COLUMNS | {"Alpha", "LogStd", "ActionSaturation", "ActorGain", "LossQ2", "QGap"},
     "cem": {
         *TEST_RETURNS,
         "LossPi",
@@ -242,7 +243,10 @@ def test_values_lie_in_their_ranges(run: Path) -> None:
     n = {"CartPole-v1": 2, "Pendulum-v1": 16, "FrozenLake-v1": 4, "rlsuite/Switches-v0": 2 * 3}[config["env"]]
     assert ((table["ActionEntropy"] >= 0) & (table["ActionEntropy"] <= np.log(n) + 1e-6)).all()
     np.testing.assert_allclose(table["ValueBias"], table["ValueMean"] - table["ReturnMean"], rtol=1e-4, atol=1e-4)
-    for name in ("ExplainedVariance", "ExplainedVarianceTD"):
+    for name in ("AdvReturnCorr", "AdvLogpCorr"):
+        column = table.get(name, np.zeros(0))
+        assert (np.abs(column[np.isfinite(column)]) <= 1 + 1e-6).all(), name
+    for name in ("ExplainedVariance", "ExplainedVarianceAfter", "ExplainedVarianceTD"):
         column = table.get(name, np.zeros(0))
         assert (column[np.isfinite(column)] <= 1).all(), name
     not_negative = {"StdEpRet", "StdTestEpRet", "ValueStd", "AdvStd", "StepsPerSec", "Time", "TDError", "TargetGap"}

@@ -138,8 +138,9 @@ def test_an_epoch_looks_at_policy_and_critic_after_its_last_step(part, monkeypat
     config = SimpleNamespace(hidden_sizes=(4,), activation="tanh", normalize_obs=False, log_std_init=0.0)
     ac = ActorCritic(BOX, spaces.Discrete(2), config)
     epoch, obs = Epoch(1, [5], ac, StateScale()), states(5).numpy()
-    zeros = np.zeros((5, 1), np.float32)
-    epoch._kept = {"obs": [obs[:, None]], "adv": [zeros], "val": [zeros]}
+    names = ("act", "adv", "val", "bonus", "rew", "next_val", "terminated", "truncated")
+    kinds = {"act": np.int64, "terminated": np.bool_, "truncated": np.bool_}
+    epoch._kept = {name: [np.zeros((5, 1), kinds.get(name, np.float32))] for name in names} | {"obs": [obs[:, None]]}
     assert on_policy_health(epoch, ac, 0.9)["DeadUnits"] == 0
     unit(getattr(ac, part), 0, 0, [0.0, 0.0], 1.0)
     assert on_policy_health(epoch, ac, 0.9)["DeadUnits"] == 1 / 4
