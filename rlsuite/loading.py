@@ -1,7 +1,6 @@
 """A trained policy, out of a run directory: `act = rlsuite.load(run_dir)(obs)`."""
 
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from rlsuite.errors import UserError
 from rlsuite.rundir.files import Arrays, read_safetensors
 from rlsuite.rundir.policies import load_best_policy, load_snapshot, load_weights, saved_epochs
 from rlsuite.rundir.runs import read_config
-from rlsuite.rundir.summaries import newest_run
+from rlsuite.rundir.summaries import run_at
 
 Array = NDArray[Any]
 
@@ -119,11 +118,7 @@ def load(
     Raises:
         UserError: no policy there, a damaged file, or weights that do not fit config.json or the class.
     """
-    run_dir = Path(run_dir)
-    if run_dir.is_dir() and not (run_dir / "config.json").exists():
-        run_dir, taken = newest_run([run_dir])
-        if taken:
-            print(f"rlsuite: {taken}", file=sys.stderr)
+    run_dir = run_at(Path(run_dir))
     arrays = load_best_policy(run_dir)[0] if best else read_safetensors(run_dir / "policy.safetensors")[0]
     (ac,), obs_space = _build(run_dir, [arrays], env, actor_critic)
     return Policy(ac, obs_space)

@@ -11,7 +11,7 @@ from rlsuite.envs.making import check_module
 from rlsuite.envs.rendering import drivers, has_display, render_modes
 from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
 from rlsuite.rundir.runs import read_config
-from rlsuite.rundir.summaries import newest_run
+from rlsuite.rundir.summaries import run_at
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -170,7 +170,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(argv)
         check_module("", args.import_env)
-        run, taken = newest_run([args.run])
         if args.render and args.video:
             raise UserError("--render and --video exclude each other")
         if args.render and not has_display():
@@ -185,8 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--epoch goes with --best or --worst")
         if args.seed < 0 or any(count is not None and count < 1 for count in (args.episodes, args.epoch)):
             raise UserError("--episodes and --epoch must be at least 1, --seed at least 0")
-        if taken:
-            print(f"rlsuite: {taken}", file=sys.stderr)
+        run = run_at(args.run)
         if args.best or args.worst:
             which = "best" if args.best else "worst"
             play_again(run, args.epoch, which, render=args.render, video=args.video)

@@ -41,7 +41,7 @@ from rlsuite.launching import (
 )
 from rlsuite.presets import PRESETS
 from rlsuite.rundir.runs import read_config
-from rlsuite.rundir.summaries import newest_run
+from rlsuite.rundir.summaries import run_at
 from rlsuite.settings import CountOrZero, Goal, check, flag, from_saved
 from rlsuite.synonyms import ALGORITHMS
 
@@ -240,11 +240,7 @@ def resume(argv: Sequence[str]) -> int:
     wanted = parse(Resume, next(grid(flags, fields)), "python -m rlsuite.run")
     if cpus != ["1"]:
         return relaunch(argv, cpus)
-    run_dir = Path(wanted.resume)
-    if run_dir.is_dir() and not (run_dir / "config.json").exists():
-        run_dir, taken = newest_run([run_dir])
-        if taken and not wanted.quiet and mpi.rank == 0:
-            print(f"rlsuite: {taken}", file=sys.stderr)
+    run_dir = run_at(Path(wanted.resume), quiet=wanted.quiet or mpi.rank > 0)
     algorithm, config, launch = _saved_run(run_dir)
     if wanted.total_steps and wanted.total_steps < config.total_steps:
         raise UserError(

@@ -924,12 +924,16 @@ MUTANTS = [
     Mutant("headers of a grid do not name what varies", "launching.py",
            "seed {config.seed}{varied}{preset}", "seed {config.seed}{preset}", GRID),
 
-    Mutant("an experiment's folder is loaded without saying which run that is", "loading.py",
+    Mutant("an experiment's folder is loaded without saying which run that is", "rundir/summaries.py",
            'print(f"rlsuite: {taken}", file=sys.stderr)', "pass",
            "test_loading.py::test_an_experiment_is_its_newest_run"),
     Mutant("an experiment's folder is not loaded", "loading.py",
-           "run_dir, taken = newest_run([run_dir])", "taken = newest_run([run_dir])[1]",
+           "run_dir = run_at(Path(run_dir))", "run_dir = Path(run_dir)",
            "test_loading.py::test_an_experiment_is_its_newest_run"),
+
+    Mutant("a quiet resume says which run of an experiment it takes", "run.py",
+           "quiet=wanted.quiet or mpi.rank > 0", "quiet=mpi.rank > 0",
+           "rundir/test_checkpoint.py::test_an_experiment_is_resumed_in_its_newest_run"),
 
     # ---- watching and filming
     Mutant("episodes of random actions are called deterministic", "common/console.py",

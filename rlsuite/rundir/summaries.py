@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -174,6 +175,24 @@ def newest_run(paths: Sequence[Path]) -> tuple[Path, str]:
     newest = max(runs, key=age)
     where = ", ".join(f"{path}" for path in paths)
     return newest, f"of the {len(runs)} runs in {where} this is the newest: {newest}" if len(runs) > 1 else ""
+
+
+def run_at(path: Path, quiet: bool = False) -> Path:
+    """The run in a folder; of several, as in an experiment's folder, the newest, and a line on stderr says which.
+
+    Args:
+        path: a run, or a folder that runs lie below.
+        quiet: leave out that line.
+
+    Raises:
+        UserError: as `find_runs`.
+    """
+    if (path / "config.json").exists():  # whatever else there is or isn't, whoever opens it says best
+        return path
+    run, taken = newest_run([path])
+    if taken and not quiet:
+        print(f"rlsuite: {taken}", file=sys.stderr)
+    return run
 
 
 def without_repetitions(runs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
