@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,14 +139,24 @@ def open_env(run_dir: Path, render: bool, video: Path | None) -> "gym.Env[Any, A
 
             env = Film(env, video)
         try:
-            env.reset(seed=0)
-            env.render()
+            _show_first(env)
         except gym.error.DependencyNotInstalled as error:
             missing = f'pip install "rlsuite[video]" ({error})'
             raise UserError(f"rendering needs a package that is missing: {missing}") from error
         except Exception as error:  # whatever a graphics library raises on a machine without a screen
             raise UserError(f"this machine can't render {config['env']} as {mode}: {error}") from error
     return env
+
+
+def _show_first(env: "gym.Env[Any, Any]") -> None:
+    """Draw the first state; without it, no window stays open."""
+    try:
+        env.reset(seed=0)
+        env.render()
+    except BaseException:
+        with suppress(Exception):  # the reason is the one above
+            env.close()
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -924,6 +924,10 @@ MUTANTS = [
     Mutant("headers of a grid do not name what varies", "launching.py",
            "seed {config.seed}{varied}{preset}", "seed {config.seed}{preset}", GRID),
 
+    Mutant("a window stays open after its first frame has failed", "play.py",
+           "env.close()\n        raise", "pass\n        raise",
+           "test_play.py::test_a_window_whose_first_frame_fails_is_closed"),
+
     Mutant("an experiment's folder is loaded without saying which run that is", "rundir/summaries.py",
            'print(f"rlsuite: {taken}", file=sys.stderr)', "pass",
            "test_loading.py::test_an_experiment_is_its_newest_run"),

@@ -287,6 +287,27 @@ def test_the_replay_of_a_training_episode_is_shown_or_filmed_when_that_is_asked_
     assert capsys.readouterr().out == f"{film}: 4 frames, 0.4 seconds\n{said}"
 
 
+@pytest.mark.usefixtures("display")
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError("no GL"), 2), (KeyboardInterrupt(), 130)])
+def test_a_window_whose_first_frame_fails_is_closed(
+    error: BaseException,
+    code: int,
+    screen: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(self: Screen) -> None:
+        raise error
+
+    closed: list[str | None] = []
+    monkeypatch.setattr(Screen, "render", fail)
+    monkeypatch.setattr(Screen, "close", lambda self: closed.append(self.render_mode))
+    assert main([str(screen), "--render"]) == code
+    assert closed == [None, "human"]
+    said = "rlsuite: this machine can't render rlsuite-tests/Screen-v0 as human: no GL\n"
+    assert capsys.readouterr() == ("", said if code == 2 else "")
+
+
 def test_a_film_is_made_without_a_word_of_the_drivers(
     screen: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
