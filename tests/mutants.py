@@ -1265,12 +1265,15 @@ def run_mutant(suite: Path, mutant: Mutant) -> tuple[int, str, float]:
 
 
 def main() -> int:
-    """Print a line per mutant; 1 if any survives, 2 if the tests fail without a fault."""
+    """Print a line per mutant; 1 if any survives, 2 if the tests fail without a fault or there is no such mutant."""
     parser = argparse.ArgumentParser(description="Which one-line faults do the tests catch?")
     parser.add_argument("--only", default="", metavar="WORD", help="mutants whose name or file contains this")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     args = parser.parse_args()
     mutants = [m for m in MUTANTS if args.only in f"{m.name} {m.file}"]
+    if not mutants:
+        print(f"no mutant's name or file contains {args.only!r}", file=sys.stderr)
+        return 2
     survivors = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
         suite = Path(folder, "suite")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import rlsuite
-from tests.mutants import MUTANTS, Mutant
+from tests.mutants import MUTANTS, Mutant, main
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
@@ -23,3 +23,11 @@ def test_a_mutant_has_one_place_and_tests_that_exist(mutant: Mutant) -> None:
 
 def test_mutants_have_names_of_their_own() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) > 34
+
+
+def test_a_word_that_no_mutant_has_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mutants.py", "--only", "no such fault"])
+    assert main() == 2
+    assert capsys.readouterr() == ("", "no mutant's name or file contains 'no such fault'\n")
