@@ -1,6 +1,7 @@
-"""The door to an environment before training: `python -m rlsuite.preflight --env ID [--gamma G] [--out FILE]`."""
+"""The door to an environment before training: `python -m rlsuite.preflight --env ID [--by-hand | --out FILE]`."""
 
 import json
+import math
 import shlex
 import sys
 import warnings
@@ -36,6 +37,9 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of random play [0]")
     help_out = ".png, .svg or .pdf [data/preflight_<env>.png]"
     parser.add_argument("--out", type=Path, metavar="FILE", help=help_out)
+    parser.add_argument("--by-hand", action="store_true", help="play it yourself, and see only what an agent sees")
+    help_fps = "with --by-hand: steps per second; 0: a step for each key [real time]"
+    parser.add_argument("--fps", type=float, metavar="N", help=help_fps)
     args = parser.parse_args(argv)
     if not 0 <= args.gamma <= 1:
         raise UserError(f"--gamma must be from 0 to 1, not {args.gamma}")
@@ -44,6 +48,10 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
             raise UserError(f"{flag(name)} must be at least 1, not {value}")
     if args.seed < 0:
         raise UserError(f"--seed must be at least 0, not {args.seed}")
+    if args.by_hand and args.out:
+        raise UserError("--by-hand draws no page; leave --out out")
+    if args.fps is not None and not (args.by_hand and 0 <= args.fps < math.inf):
+        raise UserError("--fps goes with --by-hand, and must be at least 0")
     json_object(args.env_kwargs, "--env-kwargs")
     args.out = args.out or Path("data", f"preflight_{args.env.replace('/', '-').replace(':', '-')}.png")
     if args.out.suffix.lower() not in FORMATS:
@@ -126,10 +134,26 @@ def preflight(args: Namespace) -> None:
     print(f"\n{args.out}")
 
 
+def hand_over(args: Namespace) -> None:
+    """Let a person play, and print the returns beside that of random play.
+
+    Raises:
+        UserError: see `play_by_hand`, and as `preflight`.
+        EnvError: the environment failed.
+    """
+    from rlsuite.by_hand import play_by_hand
+
+    returns, measured = play_by_hand(lambda: configured_env(args), args.steps, args.seed, args.fps)
+    nothing = "no finished episode"
+    chance = f"{measured.returns.mean():.4g}" if len(measured.returns) else nothing
+    print(f"you: {', '.join(f'{ret:.4g}' for ret in returns) or nothing}; random play: {chance}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; bad input becomes one line and exit code 2."""
     try:
-        preflight(_arguments(argv))
+        args = _arguments(argv)
+        (hand_over if args.by_hand else preflight)(args)
     except (UserError, NonFiniteError, EnvError) as error:
         print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
         return exit_code(error)

@@ -66,6 +66,7 @@ STATES = "rundir/test_summaries.py::test_states"
 FITTED = "envs/test_making.py"
 STATISTICS = "analysis/test_statistics.py"
 PREFLIGHT = "analysis/test_preflight.py"
+KEYS, BY_HAND = "envs/test_keys.py", "test_by_hand.py"
 SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
 LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
@@ -953,7 +954,7 @@ MUTANTS = [
            "if args.render and not has_display():", "if False:",
            "test_play.py::test_without_a_display_a_window_is_refused_before_anything_is_done"),
     Mutant("the drivers of a film are heard", "envs/rendering.py",
-           'nullcontext() if mode == "human" else _no_stderr()', "nullcontext()",
+           'nullcontext() if mode == "human" else no_stderr()', "nullcontext()",
            "test_play.py::test_a_film_is_made_without_a_word_of_the_drivers"),
     Mutant("after a film, errors are not heard", "envs/rendering.py",
            "os.dup2(kept, 2)", "pass", "envs/test_rendering.py"),
@@ -1181,6 +1182,27 @@ MUTANTS = [
     Mutant("preflight: the first command has flags that the algorithm lacks", "preflight.py",
            " if name in known}", "}",
            "test_preflight.py::test_the_page_is_printed_and_drawn_and_its_first_command_works"),
+    Mutant("by hand: the keys of Gymnasium's MountainCar are none", "envs/keys.py",
+           "if code in OLD_ARROWS or code", "if code", f"{KEYS}::test_keys_of_environments[MountainCar-v0-left-0]"),
+    Mutant("by hand: less and more confused", "envs/keys.py",
+           "zip(pair, (low, high), strict=True)", "zip(pair, (high, low), strict=True)",
+           f"{KEYS}::test_a_pair_of_keys_for_each_component"),
+    Mutant("by hand: of keys that mean nothing together, none counts", "envs/keys.py",
+           "(pressed, pressed[-1:], ())", "(pressed, ())", BY_HAND),
+    Mutant("by hand: a tap between two steps is lost", "by_hand.py",
+           "[*board.held, *board.tapped]", "board.held", BY_HAND),
+    Mutant("by hand: a key that was let go still acts", "by_hand.py",
+           "self.held = [key for key in self.held if key != name]", "pass", BY_HAND),
+    Mutant("by hand: a pause does not stop the time", "by_hand.py",
+           "if board.paused or board.ended or done", "if board.ended or done", BY_HAND),
+    Mutant("by hand: all episodes begin alike", "by_hand.py",
+           "episode_seed(seed, RANDOM_STEPS, 0, len(returns))", "episode_seed(seed, RANDOM_STEPS, 0, 0)", BY_HAND),
+    Mutant("by hand: the window stays open", "by_hand.py",
+           "closing(window), suppress(", "suppress(", BY_HAND),
+    Mutant("by hand: bars begin at the left", "figures/bars.py",
+           "np.clip(0, self.low[i], self.high[i])", "self.low[i]", "figures/test_bars.py"),
+    Mutant("by hand: what random play did not see is off the scale", "figures/bars.py",
+           "np.maximum(self.high, obs)", "self.high", "figures/test_bars.py"),
     Mutant("preflight: what is wrong is not drawn first", "figures/preflight.py",
            "(not wrong[i], i)", "i", "figures/test_preflight.py"),
     # ---- sweeps

@@ -144,7 +144,8 @@ def _constants(space: Any) -> list[tuple[str, Any]]:
     return [(n, a.astype(space.dtype)) for n, a in (("lowest", low), ("middle", (low + high) / 2), ("highest", high))]
 
 
-def _step(env: gym.Env, action: Any) -> tuple[NDArray[Any], float, bool, bool]:
+def step(env: gym.Env, action: Any) -> tuple[NDArray[Any], float, bool, bool]:
+    """One step: the observation (F,), the reward, and whether the episode was terminated or truncated."""
     discrete = isinstance(env.action_space, spaces.Discrete)
     obs, rew, terminated, truncated, _ = env.step(int(action) if discrete else np.array(action))
     return from_env(obs, env.observation_space).reshape(-1), number(rew), bool(terminated), bool(truncated)
@@ -152,20 +153,21 @@ def _step(env: gym.Env, action: Any) -> tuple[NDArray[Any], float, bool, bool]:
 
 def _play(name: str, env: gym.Env, choose: Callable[[], Any], steps: int, seed: int) -> Play:
     episode = 0
-    obs = _reset(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
+    obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
     before, after = np.empty((steps, obs.size), obs.dtype), np.empty((steps, obs.size), obs.dtype)
     rew, terminated, truncated = np.empty(steps), np.empty(steps, np.bool_), np.empty(steps, np.bool_)
     for t in range(steps):
         before[t] = obs
-        obs, rew[t], terminated[t], truncated[t] = _step(env, choose())
+        obs, rew[t], terminated[t], truncated[t] = step(env, choose())
         after[t] = obs
         if terminated[t] or truncated[t]:
             episode += 1
-            obs = _reset(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
+            obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
     return Play(name, before, after, rew, terminated, truncated)
 
 
-def _reset(env: gym.Env, seed: int) -> NDArray[Any]:
+def begin(env: gym.Env, seed: int) -> NDArray[Any]:
+    """The first observation (F,) of an episode."""
     return from_env(env.reset(seed=seed)[0], env.observation_space).reshape(-1)
 
 
@@ -173,9 +175,9 @@ def _trial(env: gym.Env, actions: Sequence[Any], seed: int) -> Trace:
     """Everything that some episodes show, as bytes: NaN equals NaN, and nothing else equals what it is not."""
     trace = []
     for k in range(TRIALS):
-        trace.append(_reset(env, episode_seed(seed, RANDOM_STEPS, 1, k)).tobytes())
+        trace.append(begin(env, episode_seed(seed, RANDOM_STEPS, 1, k)).tobytes())
         for action in actions:
-            obs, rew, terminated, truncated = _step(env, action)
+            obs, rew, terminated, truncated = step(env, action)
             trace.append(obs.tobytes() + np.array([rew, terminated, truncated], np.float64).tobytes())
             if terminated or truncated:
                 break

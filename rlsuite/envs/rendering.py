@@ -34,7 +34,7 @@ def drivers(mode: str) -> Iterator[None]:
     chosen = {name: value for name, value in chosen.items() if name not in os.environ}
     os.environ.update(chosen)
     try:
-        with nullcontext() if mode == "human" else _no_stderr():
+        with nullcontext() if mode == "human" else no_stderr():
             yield
     finally:
         for name in chosen:
@@ -42,7 +42,7 @@ def drivers(mode: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
+def no_stderr() -> Iterator[None]:
     """Drop what is written on stderr, by C libraries too, which know nothing of Python's `sys.stderr`."""
     sys.stderr.flush()
     kept = os.dup(2)

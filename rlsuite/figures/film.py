@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rlsuite.errors import UserError
+from rlsuite.figures.style import mono_font
 
 SUFFIXES = (".mp4", ".gif")
 MIN_WIDTH = 240  # pixels; in fewer, the text finds no room
@@ -122,7 +123,4 @@ def _tell(text: str) -> None:
 
 @functools.cache
 def _font(size: int) -> Any:
-    """Matplotlib's own, which is everywhere. Its letters are equally wide, so that numbers do not jump."""
-    import matplotlib
-
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", size)
+    return ImageFont.truetype(mono_font(), size)

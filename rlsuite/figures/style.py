@@ -135,6 +135,13 @@ def tick_label(value: float, _: object = None) -> str:
     return f"{value:g}".replace("-", MINUS)
 
 
+def mono_font() -> str:
+    """Return the file of a font that is everywhere, since it is matplotlib's; numbers that change do not jump in it."""
+    import matplotlib
+
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf"
+
+
 def save_figure(fig: "Figure", path: Path) -> None:
     """Write the figure in the format of the suffix, whole or not at all.
 
