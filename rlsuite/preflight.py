@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import sys
+import time
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
@@ -92,14 +93,17 @@ def _words(flags: dict[str, str | None]) -> str:
     return " ".join(flag(k) if value is None else f"{flag(k)} {shlex.quote(value)}" for k, value in flags.items())
 
 
-def page(args: Namespace, measured: Measurements, advice: Sequence[Advice]) -> list[str]:
-    """The text page, line by line."""
-    lines = [f"{args.env}: {args.steps:,} steps of random play, and constant actions", ""]
+def told(advice: Sequence[Advice]) -> list[str]:
+    """Each piece of advice as a line, which ends in the flags that follow it."""
+    return [f"{each.rule}: {': '.join(filter(None, (each.text, _words(pasted([each])))))}" for each in advice]
+
+
+def page(args: Namespace, played: str, measured: Measurements, advice: Sequence[Advice]) -> list[str]:
+    """The text page, line by line; `played` says what was, and for how long."""
+    lines = [f"{args.env}: {played}", ""]
     lines += facts(measured, args.total_steps or BUDGET)
     lines += ["", "Advice, the gravest first:" if advice else "No rule had anything to say."]
-    for each in advice:
-        words = _words(pasted([each]))
-        lines.append(f"- {each.rule}: {each.text}{': ' * bool(words)}{words}")
+    lines += [f"- {line}" for line in told(advice)]
     lines += ["", "To begin with:", *(first_command(algo, args, advice) for algo in fitting(measured)[:2])]
     return lines
 
@@ -111,11 +115,13 @@ def preflight(args: Namespace) -> None:
         UserError: the environment can't be made, has a space that no algorithm takes, or the file can't be written.
         EnvError: it failed while it was played.
     """
+    began = time.perf_counter()
     recording = record(lambda: configured_env(args), args.steps, args.seed)
-    args.steps = len(recording.random.rew)
     measured = measure(recording, args.gamma, args.frame_skip)
     advice = advise(measured)
-    print("\n".join(page(args, measured, advice)))
+    steps = f"{len(recording.random.rew):,} steps of random play, and constant actions"
+    played = f"{steps}, in {time.perf_counter() - began:.1f} s"
+    print("\n".join(page(args, played, measured, advice)))
 
     import matplotlib.style
     from matplotlib.figure import Figure
@@ -125,13 +131,13 @@ def preflight(args: Namespace) -> None:
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
         fig = Figure()
-        draw_preflight(fig, f"{args.env} before the training", recording, measured, advice)
+        draw_preflight(fig, f"{args.env} before the training", played, recording, measured, told(advice))
         try:
             args.out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"can't write {args.out}: {error.strerror}") from None
         save_figure(fig, args.out)
-    print(f"\n{args.out}")
+    print(f"\npreflight took {time.perf_counter() - began:.1f} s\n{args.out}")
 
 
 def hand_over(args: Namespace) -> None:

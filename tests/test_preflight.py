@@ -31,6 +31,8 @@ def test_the_page_is_printed_and_drawn_and_its_first_command_works(
     text = capsys.readouterr().out
     assert out.read_bytes().startswith(b"\x89PNG")
     assert text.endswith(f"\n{out}\n")
+    assert re.match(r"MountainCar-v0: 300 steps of random play, and constant actions, in \d+\.\d s\n", text)
+    assert re.search(r"^preflight took \d+\.\d s$", text, re.M)
     assert "horizon      1/(1-gamma) = 50 steps" in text
     assert re.search(r"^- unscaled: component 1 has mean .*: --normalize-obs$", text, re.M)
     first, second = re.findall(r"^python -m rlsuite\.run (.*)$", text, re.M)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsuite.analysis.preflight import Advice, Measurements, Recording, faulty, values
+from rlsuite.analysis.preflight import Measurements, Recording, faulty, values
 from rlsuite.figures.style import COLORS, GREY, draw_frame, one_line, tick_label
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
@@ -21,22 +21,23 @@ FACED, MARKED = COLORS[0], COLORS[1]
 
 
 def draw_preflight(
-    fig: "Figure", title: str, recording: Recording, measured: Measurements, advice: Sequence[Advice]
+    fig: "Figure", title: str, played: str, recording: Recording, measured: Measurements, advice: Sequence[str]
 ) -> None:
     """Draw rewards, values, returns and lengths, the range of every component, and histograms of the first ones.
 
     Args:
         fig:       an empty figure.
         title:     of the environment.
+        played:    what was, and for how long, in words.
         recording: what was played.
         measured:  of the recording.
-        advice:    goes below the panels.
+        advice:    lines that go below the panels.
     """
     shown = order(measured)[:MOST]
     rows = -(-len(shown) // COLUMNS)
-    said = "\n".join(f"• {each.text}" for each in advice) or "No rule had anything to say."
-    subtitle = f"{len(recording.random.rew):,} steps of random play, and constant actions · dotted: ±10 for values, "
-    subtitle += "declared bounds for observations · orange: what a rule speaks of"
+    said = "\n".join(f"• {line}" for line in advice) or "No rule had anything to say."
+    subtitle = f"{played} · dotted: ±10 for values, declared bounds for observations · "
+    subtitle += "orange: components that a rule speaks of"
     draw_frame(fig, (11, 4.6 + 1.7 * rows), title, subtitle, [], said)
     panels = fig.add_gridspec(2 + rows, COLUMNS, height_ratios=[1, 1.1] + [0.85] * rows)
     _draw_counts([fig.add_subplot(panels[0, k]) for k in range(COLUMNS)], recording, measured)
@@ -58,6 +59,7 @@ def _draw_counts(axes: Sequence["Axes"], recording: Recording, m: Measurements) 
     _histogram(axes[0], recording.random.rew, FACED)
     axes[0].set_title(f"reward: {_number(m.rew_mean)} ± {_number(m.rew_std)}", size=9)
     _histogram(axes[1], values(recording.random, m.gamma), FACED)
+    axes[1].set_xlim(axes[1].get_xlim())  # values far below 10 would be a needle between the lines
     for edge in (-10, 10):
         axes[1].axvline(edge, color=GREY, linestyle=":")
     axes[1].set_title(f"value at gamma {m.gamma:g}", size=9)
@@ -78,17 +80,18 @@ def _draw_ranges(ax: "Axes", m: Measurements) -> None:
         ax.vlines(i, (m.mean - m.std)[i], (m.mean + m.std)[i], color=color, linewidth=5, alpha=0.6)
         ax.plot(i, m.mean[i], ".", color=color, markersize=4)
     for bound in (m.low, m.high):
-        ax.hlines(bound[finite := np.abs(bound) < 1e6], at[finite] - 0.3, at[finite] + 0.3, color=GREY, linestyle=":")
+        i, half = at[np.abs(bound) < 1e6], min(0.3, len(at) / 30)
+        ax.hlines(bound[i], i - half, i + half, color=GREY, linestyle=":")
     ax.set_yscale("symlog", linthresh=1)
     ax.yaxis.set_major_formatter(tick_label)
     ax.set_xlim(-0.7, len(at) - 0.3)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_title("observations: mean ± std (thick), lowest to highest (thin); logarithmic beyond ±1", size=9)
     ax.set_xlabel("component")
 
 
 def _histogram(ax: "Axes", numbers: NDArray[Any], color: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
     numbers = numbers[np.isfinite(numbers)]
     ax.tick_params(labelsize=8)
@@ -97,14 +100,19 @@ def _histogram(ax: "Axes", numbers: NDArray[Any], color: str) -> None:
     if not len(numbers):
         return
     different = np.unique(numbers)
-    if len(different) <= BINS // 2 and (different == np.round(different)).all():
+    whole = bool((different == np.round(different)).all())
+    if len(different) <= BINS // 2 and whole:
         ax.bar(different, [np.mean(numbers == one) for one in different], color=color, width=0.8 * _gap(different))
         ax.set_xlim(different[0] - _gap(different), different[-1] + _gap(different))
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(
+            MaxNLocator(4, integer=True) if len(different) > 1 else FixedLocator(different.tolist())
+        )
         return
     low, high = numbers.min(), numbers.max()
     spread = high - low if high - low > 1e-9 * max(abs(low), abs(high)) else max(abs(low), 1.0)
     edges = np.linspace(low - 0.01 * spread, high + 0.01 * spread, BINS + 1)
+    if whole:  # each bar holds equally many whole numbers; else some would stand out for their width alone
+        edges = np.arange(low - 0.5, high + 0.5 + (width := np.ceil((spread + 1) / BINS)), width)
     ax.hist(numbers, edges.tolist(), weights=np.full(len(numbers), 1 / len(numbers)), color=color)
 
 
