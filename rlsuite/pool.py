@@ -23,6 +23,7 @@ from rlsuite.errors import UserError
 from rlsuite.launching import FINISHED, Job, earlier, signal_code, what_is_left
 from rlsuite.rundir.summaries import read_ends
 
+RUN = ("-m", "rlsuite.run")
 VARIABLE = "RLSUITE_POOL"  # of the environment of a training whose standard input is such a pipe
 SHOWN_LINES = 8  # of the output of a training that failed
 EVERY = 1.0  # seconds between two looks at the logs
@@ -40,7 +41,9 @@ class Task(NamedTuple):
     command: str
     """as its config.json is to have it"""
     words: list[str]
-    """what follows `python -m rlsuite.run`, with --job"""
+    """what follows the program, with --job"""
+    program: tuple[str, ...] = RUN
+    """what `python` runs"""
 
 
 class Ending(NamedTuple):
@@ -102,7 +105,9 @@ def train_side_by_side(
     with closing(_Progress(tasks, futures, quiet)) as progress:
         try:
             for task in tasks:
-                futures.append(executor.submit(train_apart, task.words, *(() if mpi.is_pool() else (running,))))
+                futures.append(
+                    executor.submit(train_apart, task.words, None if mpi.is_pool() else running, task.program)
+                )
             while not all(future.done() for future in futures):
                 progress.show()
                 time.sleep(EVERY)
@@ -139,10 +144,10 @@ def ending_of(future: "Future[Ending]") -> Ending | None:
     return Ending(1, f"{error}") if error else future.result()
 
 
-def train_apart(words: Sequence[str], running: Running | None = None) -> Ending:
+def train_apart(words: Sequence[str], running: Running | None = None, program: Sequence[str] = RUN) -> Ending:
     """Train one task in a process of its own, which no launcher's variables make a rank of anything."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlsuite.run", *words],
+        [sys.executable, *program, *words],
         env={name: text for name, text in os.environ.items() if not name.startswith(LAUNCHERS)} | {VARIABLE: "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

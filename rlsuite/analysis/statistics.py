@@ -457,6 +457,32 @@ def seeds_needed(
     return max(float(MIN_SEEDS), float(math.ceil(n))) if math.isfinite(n) else math.inf
 
 
+def smallest_found(n: int, spread: float, *, paired: bool, level: float = LEVEL, power: float = POWER) -> float:
+    """About the smallest difference that n seeds of each setting find with probability `power`.
+
+        difference = (z_{(1+level)/2} + z_power) · spread / √(n/k - z²/2k²),   k = 1 if paired, 2 if not
+
+    It is `seeds_needed` solved for the difference.
+
+    Args:
+        n:      seeds of each setting.
+        spread: standard deviation over seeds; if paired, that of the differences.
+        paired: whether seeds are compared one by one.
+        level:  of the test; 1 - 0.05 / K for the first and strictest of Holm's K comparisons.
+        power:  chance of finding it.
+
+    Returns:
+        The difference, above 0 where there is any spread; infinite where so few seeds find nothing.
+
+    Source: Guenther 1981, "Sample Size Formulas for Normal Theory T Tests".
+    """
+    from scipy.special import ndtri
+
+    z, k = _normal_quantile(level), 1 if paired else 2
+    left = n / k - z**2 / (2 * k**2)
+    return (z + float(ndtri(power))) * spread / math.sqrt(left) if left > 0 else math.inf
+
+
 # ---- what they share
 
 
