@@ -93,7 +93,11 @@ def interaction(returns: Returns) -> list[str]:
         means = (x.mean() for x in (clip - whole, stop - whole, alone, both - whole))
         parts = zip((*means, c.difference, c.low, c.high), (10, 11, 10, 10, 12, 10, 10), strict=True)
         lines.append(f"{env:<16}" + "".join(f"{tenths(float(x)):>{width}}" for x, width in parts))
-        say = "no interaction found" if math.isnan(c.low) or c.low <= 0 <= c.high else "they hinder each other"
+        say = (
+            "no interaction found"
+            if math.isnan(c.low) or c.low <= 0 <= c.high
+            else "to lose both costs less than the sum"
+        )
         say = "they stand in for each other: one makes up for the other's absence" if c.high < 0 else say
         lines.append(f"{'':<16}  {say} ({len(seeds)} seeds)")
     return lines
@@ -119,13 +123,18 @@ def report(rows: Sequence[Mapping[str, str]], count: int, failed: Sequence[str] 
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, str]], count: int) -> None:
-    """A panel for each environment, above its final return and below that while training; a line for each setting."""
+    """A panel for each environment, above its final return and below that while training; a line for each setting.
+
+    Where there is nothing to compare yet, nothing is drawn.
+    """
     import matplotlib.style
     from matplotlib.figure import Figure
 
     from rlsuite.figures.style import COLORS, GREY, STYLE, draw_frame, save_figure, tick_label
 
     found = compared(returns_of(rows, RETURN))
+    if not found:
+        return
     envs, settings = [*returns_of(rows, RETURN)], list(dict.fromkeys(setting for _, setting in found))
     steps = {row["environment"]: int(row["env steps"]) for row in rows if row["setting"] == WHOLE}
     with matplotlib.style.context(["default", STYLE]):

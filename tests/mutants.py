@@ -69,6 +69,8 @@ PREFLIGHT = "analysis/test_preflight.py"
 KEYS, BY_HAND = "envs/test_keys.py", "test_by_hand.py"
 SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
 LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
+ABLATIONS, RESULTS_OF_ABLATIONS = "../experiments/ablations.py", "../experiments/ablation_results.py"
+ABLATED = "test_ablations.py"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
 
 MUTANTS = [
@@ -866,6 +868,23 @@ MUTANTS = [
     Mutant("a process that waits for tasks takes itself for a rank", "mpi.py",
            "if launched_ranks() == 1 or is_pool():", "if launched_ranks() == 1:",
            "test_pool.py::test_tasks_wait_for_processes_of_mpi"),
+
+    # ---- the ablation study
+    Mutant("ablations: a time limit still bootstraps", ABLATIONS,
+           "terminated or truncated, False, info", "terminated, truncated, info", ABLATED),
+    Mutant("ablations: advantages stay standardised", ABLATIONS,
+           '("standardize", lambda', '("standardise", lambda', ABLATED),
+    Mutant("ablations: two details are left out at once", ABLATIONS,
+           '"no GAE": {"lam": "1"}', '"no GAE": {"lam": "1", "clip_ratio": "1e9"}', ABLATED),
+    Mutant("ablations: epochs weigh alike", ABLATIONS, "weights=steps[there]", "weights=None", ABLATED),
+    Mutant("ablations: the interaction counts the whole algorithm twice", RESULTS_OF_ABLATIONS,
+           "paired_difference(clip + stop - whole, both)", "paired_difference(clip + stop, both)", ABLATED),
+    Mutant("ablations: the smallest difference found is that of one comparison", RESULTS_OF_ABLATIONS,
+           "1 - (1 - LEVEL) / c.cells", "LEVEL", ABLATED),
+    Mutant("ablations: what is trained is not what the task says", "pool.py",
+           "*program, *words]", "*RUN, *words]", ABLATED),
+    Mutant("the smallest difference found ignores that the spread is estimated", "analysis/statistics.py",
+           "left = n / k - z**2 / (2 * k**2)", "left = n / k", STATISTICS),
 
     # ---- the terminal
     Mutant("terminal: the bar stands still within an epoch", "common/training.py",

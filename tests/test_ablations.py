@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from rlsuite.algos import ppo
+from rlsuite.analysis.statistics import smallest_found
 from rlsuite.run import jobs_of
 from rlsuite.rundir.runs import find_runs, read_config, read_progress
 
@@ -28,6 +29,7 @@ FLAGS = {
     "no early stop": {"target_kl": float("inf")},
     "no clipping, no early stop": {"clip_ratio": 1e9, "target_kl": float("inf")},
 }
+WHOLE = "whole algorithm"
 IN_CODE = ["no advantage normalisation", "no small final layer", "truncation as termination"]
 
 
@@ -57,7 +59,7 @@ def small(ablations: Any, monkeypatch: pytest.MonkeyPatch, seeds: int = 1) -> No
 
 
 def test_each_setting_leaves_out_one_detail_which_is_there_in_the_whole(ablations: Any) -> None:
-    assert [*FLAGS, *IN_CODE] == sorted({*ablations.SETTINGS} - {"whole algorithm"}, key=[*FLAGS, *IN_CODE].index)
+    assert [*FLAGS, *IN_CODE] == sorted({*ablations.SETTINGS} - {WHOLE}, key=[*FLAGS, *IN_CODE].index)
     assert len(ablations.runs_of()) == 9 * 3 * 10 + 3 * 3
     assert len({run.command for run in ablations.runs_of()}) == 9 * 3 * 10 + 3 * 3
     for env, budget in (("CartPole-v1", 50_000), ("Pendulum-v1", 100_000), ("LunarLander-v3", 300_000)):
@@ -66,7 +68,7 @@ def test_each_setting_leaves_out_one_detail_which_is_there_in_the_whole(ablation
             (job,) = jobs_of(ablations.Run(env, setting, 3).words)
             configs[setting] = dataclasses.asdict(job.config)
             assert job.launch.test_episodes == 50
-        whole = configs.pop("whole algorithm")
+        whole = configs.pop(WHOLE)
         assert (whole["total_steps"], whole["seed"], whole["env"], whole["kl_coef"]) == (budget, 3, env, 0)
         assert whole["clip_ratio"] == 0.2
         assert whole["lam"] < 1
@@ -128,8 +130,8 @@ def planted(shift: dict[tuple[str, str], float], seeds: int = 10) -> list[dict[s
     rows = []
     for env in ("CartPole-v1", "Pendulum-v1", "LunarLander-v3"):
         luck = rng.normal(0, 20, seeds)
-        for setting in ["whole algorithm", *FLAGS, *IN_CODE, "random play"]:
-            noise = 0.0 if setting == "whole algorithm" or (env, setting) in UNUSED else rng.normal(0, 4, seeds)
+        for setting in [WHOLE, *FLAGS, *IN_CODE, "random play"]:
+            noise = 0.0 if setting == WHOLE or (env, setting) in UNUSED else rng.normal(0, 4, seeds)
             returns = 100 + luck + noise + shift.get((env, setting), 0)
             rows += [
                 {"environment": env, "setting": setting, "seed": f"{s}", "return": f"{ret:.4f}", "env steps": "100"}
@@ -179,6 +181,10 @@ def test_the_report_says_what_is_unused_what_is_missing_and_what_interacts(ablat
         ("10", "not in use"),
         ("0", "no difference found"),
     ]
+    gae = next(line for line in lines if line.startswith("no GAE"))
+    whole, without = (np.array([float(r["return"]) for r in rows[:90] if r["setting"] == s]) for s in (WHOLE, "no GAE"))
+    finds = smallest_found(10, float((without - whole).std(ddof=1)), paired=True, level=1 - 0.05 / 24)
+    assert gae.split()[8] == f"{finds:.1f}"
     told = [line.strip() for line in lines if line.endswith(" (10 seeds)")]
     assert told == [
         "no interaction found (10 seeds)",
@@ -196,7 +202,7 @@ def test_the_report_says_what_is_unused_what_is_missing_and_what_interacts(ablat
     ]
 
 
-@pytest.mark.parametrize("left_out", ["whole algorithm", "no early stop", "random play"])
+@pytest.mark.parametrize("left_out", [WHOLE, "no early stop", "random play"])
 def test_there_is_a_report_and_a_figure_of_a_study_that_has_only_begun(
     left_out: str, ablations: Any, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from rlsuite.analysis.statistics import (
     performance_profile,
     probability_of_improvement,
     seeds_needed,
+    smallest_found,
     t_interval,
     t_quantile,
     trimmed_mean,
@@ -323,6 +324,18 @@ def test_holm_is_statsmodels() -> None:
 )
 def test_seeds_needed_are_statsmodels(effect: float, paired: bool, n: float) -> None:
     assert seeds_needed(3 * effect, 3.0, paired=paired) == math.ceil(n)
+
+
+@pytest.mark.parametrize(("n", "paired", "level"), [(10, True, 0.95), (10, True, 1 - 0.05 / 24), (17, False, 0.95)])
+def test_the_smallest_difference_is_the_one_that_needs_so_many_seeds(n: int, paired: bool, level: float) -> None:
+    smallest = smallest_found(n, 3.0, paired=paired, level=level)
+    assert seeds_needed(1.0001 * smallest, 3.0, paired=paired, level=level) == n
+    assert seeds_needed(0.9999 * smallest, 3.0, paired=paired, level=level) == n + 1
+
+
+def test_the_smallest_difference_at_the_ends() -> None:
+    assert smallest_found(10, 0.0, paired=True) == 0
+    assert smallest_found(2, 1.0, paired=False) == math.inf
 
 
 def test_seeds_needed_at_the_ends() -> None:
