@@ -335,7 +335,7 @@ def test_the_smallest_difference_is_the_one_that_needs_so_many_seeds(n: int, pai
 
 def test_the_smallest_difference_at_the_ends() -> None:
     assert smallest_found(10, 0.0, paired=True) == 0
-    assert smallest_found(2, 1.0, paired=False) == math.inf
+    assert smallest_found(1, 1.0, paired=True) == math.inf
 
 
 def test_seeds_needed_at_the_ends() -> None:
