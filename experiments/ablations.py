@@ -49,7 +49,7 @@ SEEDS, RANDOM_SEEDS = 10, 3
 BUDGETS = {
     "CartPole-v1": 50_000,
     "Pendulum-v1": 100_000,
-    "LunarLander-v3": 300_000,
+    "LunarLander-v3": 200_000,
 }  # env steps; the presets' have more
 NO_STANDARDISING, NO_SMALL_LAYER = "no advantage normalisation", "no small final layer"
 TIME_LIMIT_ENDS = "truncation as termination"
