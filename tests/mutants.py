@@ -548,8 +548,7 @@ MUTANTS = [
 
     # ---- health
     Mutant("KL: after against before", "common/health.py",
-           "exact_kl(pi_old, ac.pi, ac.encode(epoch.obs))",
-           "exact_kl(ac.pi(ac.encode(epoch.obs)), epoch.before.pi, epoch.before.encode(epoch.obs))",
+           "pi_old.kl(pi).double()", "pi.kl(pi_old).double()",
            "common/test_health.py::test_kl_is_the_exact_one_from_the_first_policy_of_the_epoch_to_the_last"),
     Mutant("AdvLogpCorr: of the policy before against itself", "common/health.py",
            "moved = (pi.log_prob(taken) - pi_old", "moved = (pi.log_prob(taken) + pi_old",
@@ -569,8 +568,8 @@ MUTANTS = [
            "copy.deepcopy(ac)", "ac",
            "common/test_health.py::test_kl_is_the_exact_one_from_the_first_policy_of_the_epoch_to_the_last"),
     Mutant("Entropy of the policy after the epoch", "common/health.py",
-           '"KL": exact_kl(pi_old,', '"Entropy": float(ac.pi(ac.encode(epoch.obs)).entropy().mean()), '
-           '"KL": exact_kl(pi_old,',
+           '"KL": mpi.mean(float(pi_old.kl(pi)',
+           '"Entropy": float(pi.entropy().mean()), "KL": mpi.mean(float(pi_old.kl(pi)',
            "common/test_health.py::test_entropy_is_that_of_the_policies_that_acted_at_each_rollout"),
     Mutant("Entropy of this rank alone", "common/health.py",
            "mpi.mean(epoch.entropy())", "epoch.entropy()", POOLED),
@@ -1154,7 +1153,7 @@ MUTANTS = [
            "[: np.isfinite(p).sum()]", "",
            f"{STATISTICS}::test_holm_is_statsmodels"),
     Mutant("seeds for finding a difference in half of the cases", "analysis/statistics.py",
-           "z + float(ndtri(power))", "z",
+           "(z + float(ndtri(power))) * spread / difference", "z * spread / difference",
            f"{STATISTICS}::test_seeds_needed_are_statsmodels"),
     # ---- preflight
     Mutant("preflight: a time limit is taken for an end of all reward", "analysis/preflight.py",
