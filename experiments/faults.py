@@ -14,6 +14,7 @@ The first three must be 0; otherwise the exit code is 1. The table goes to data/
 """
 
 import argparse
+import csv
 import importlib
 import itertools
 import json
@@ -21,7 +22,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,120 +30,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import psutil
+from fault_helpers import COMMANDS, Child, Result, bad, new_folder, only_run, rows, same
+from pool_faults import pool_battery
 from tables import DATA, ROOT, markdown, write_table
 
-from rlsuite.run import main as rlsuite
 from rlsuite.rundir.files import pack, unpack
 from rlsuite.rundir.runs import read_config
-
-SMALL = ["--num-envs", "2", "--total-steps", "4096", "--steps-per-epoch", "256", "--test-episodes", "1"]
-SMALL += ["--preset", "none", "--normalize-obs"]
-REPLAY = ["--start-steps", "64", "--update-after", "64", "--update-every", "8", "--batch-size", "16"]
-REPLAY += ["--buffer-size", "700", "--hidden-sizes", "16", "16", "--num-test-episodes", "1"]
-COMMANDS = {
-    "vpg": ["vpg", "--env", "CartPole-v1", *SMALL, "--rollout-len", "64", "--train-v-iters", "3"],
-    "a2c": ["a2c", "--env", "Pendulum-v1", *SMALL, "--rollout-len", "8"],
-    "ppo": ["ppo", "--env", "CartPole-v1", *SMALL, "--rollout-len", "64", "--minibatch-size", "64", "--scale-reward"],
-    "dqn": ["dqn", "--env", "CartPole-v1", *SMALL, *REPLAY],
-    "ddpg": ["ddpg", "--env", "Pendulum-v1", *SMALL, *REPLAY, "--noise-corr", "0.5"],
-}
-
-
-class Result(NamedTuple):
-    """One line of the table."""
-
-    fault: str
-    cases: int
-    lost: int = 0
-    differing: int = 0
-    tracebacks: int = 0
-    refused: int = 0
-
-
-class Child:
-    """A forked process that runs a command line of rlsuite, without importing anything again."""
-
-    def __init__(self, argv: list[str], folder: Path, before: Callable[[], Any] = lambda: None) -> None:
-        """Start it; the child calls `before` first."""
-        self.output = folder / "output.txt"
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 70
-            try:
-                descriptor = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                os.dup2(descriptor, 1)
-                os.dup2(descriptor, 2)
-                before()
-                code = rlsuite(argv)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-
-    def ended(self) -> int | None:
-        """The exit code, -9 after SIGKILL, or None while it runs."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else None
-
-    def wait(self) -> int:
-        """The exit code."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def kill(self) -> None:
-        """SIGKILL, and wait."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.wait()
-
-    def said(self) -> str:
-        """All that it printed."""
-        return self.output.read_text(errors="replace")
-
-
-def bad(failed: bool, said: str) -> bool:
-    """Return `failed`; if it is true, print the end of what the process said."""
-    if failed:
-        print("    | " + "\n    | ".join(said.splitlines()[-12:]))
-    return failed
-
-
-def rows(run: Path) -> list[list[str]]:
-    """The complete lines of progress.txt, without the time columns."""
-    path = run / "progress.txt"
-    lines = [line.split("\t") for line in path.read_text().split("\n")[:-1]] if path.exists() else []
-    timed = [lines[0].index(name) for name in ("Time", "StepsPerSec")] if lines else []
-    return [[cell for i, cell in enumerate(line) if i not in timed] for line in lines]
-
-
-def only_run(folder: Path) -> Path | None:
-    """The run directory below a folder, once it has settings."""
-    return next((path.parent for path in folder.glob("*/*/config.json")), None)
-
-
-def same(run: Path, whole: Path) -> bool:
-    """Whether two finished runs are equal in everything but time."""
-    if rows(run) != rows(whole):
-        return False
-    for kind in ("", "episodes", "snapshots"):
-        files = {path.name: path.read_bytes() for path in (whole / kind).glob("*.safetensors")}
-        if {path.name: path.read_bytes() for path in (run / kind).glob("*.safetensors")} != files:
-            return False
-    for path in (whole / "checkpoint").glob("epoch_*"):
-        arrays, facts = unpack(path)
-        theirs, their_facts = unpack(run / "checkpoint" / path.name)
-        if facts["parts"] != their_facts["parts"] or arrays.keys() != theirs.keys():
-            return False
-        if not all(np.array_equal(array, theirs[name]) for name, array in arrays.items()):
-            return False
-    return True
 
 
 def whole_run(algo: str, folder: Path) -> tuple[Path, float]:
@@ -516,21 +413,25 @@ def resumed_twice(times: int, folder: Path) -> Result:
     return Result("two processes resume one run", times, 0, differing, tracebacks, refused)
 
 
-numbers = itertools.count()
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """An empty folder."""
-    path = parent / f"{name}_{next(numbers)}"
-    path.mkdir()
-    return path
+def publish(results: list[Result], path: Path, part: bool) -> Result:
+    """Write the table and return its last line, the sums; a part replaces its own lines, and leaves the others."""
+    table = [{name: "" if value is None else str(value) for name, value in r._asdict().items()} for r in results]
+    if part and path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = [{name: line.get(name) or "" for name in Result._fields} for line in csv.DictReader(file)]
+        new = {line["fault"] for line in table} | {"all"}
+        table = [line for line in known if line["fault"] not in new] + table
+    sums = Result("all", *(sum(int(line[name] or 0) for line in table) for name in Result._fields[1:]))
+    write_table(path, [*table, {name: str(value) for name, value in sums._asdict().items()}])
+    return sums
 
 
 def main() -> int:
     """Run the battery, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs in all, besides those of one rank of two")
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs in all of single trainings of one process")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
+    parser.add_argument("--pools", action="store_true", help="only faults of pools, and of ranks started from Python")
     parser.add_argument("--only", default="", help="kinds of faults whose name holds this; nothing is written then")
     args = parser.parse_args()
     for algo in COMMANDS:  # once, before the forks: it takes seconds
@@ -550,18 +451,16 @@ def main() -> int:
             "range": lambda: out_of_range(folder),
             "twice": lambda: resumed_twice(5, folder),
         }
-        for kind, fault in battery.items():
+        pools = pool_battery(folder, args.seed)
+        for kind, fault in (pools if args.pools else battery | pools).items():
             if args.only not in kind:
                 continue
             start = time.perf_counter()
             results.append(fault())
             print(f"{results[-1]}  {time.perf_counter() - start:.0f} s", flush=True)
-    results.append(Result("all", *(sum(column) for column in list(zip(*results, strict=True))[1:])))
-    table = [{name: str(value) for name, value in result._asdict().items()} for result in results]
-    print(markdown(table))
-    if not args.only:
-        write_table(DATA / "faults.csv", table)
-    return 1 if any(results[-1][2:5]) else 0
+        sums = publish(results, Path(name, "part.csv") if args.only else DATA / "faults.csv", part=args.pools)
+    print(markdown([{name: str(value) for name, value in result._asdict().items()} for result in [*results, sums]]))
+    return 1 if any(getattr(sums, name) for name in ("lost", "differing", "tracebacks", "twice", "left")) else 0
 
 
 if __name__ == "__main__":
