@@ -17,7 +17,9 @@ class EnvError(RuntimeError):
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a process that an error ends: 2 for bad input, 3 for a run that failed, 1 for anything else."""
+    """The exit code of a process that an error ends: 2 for bad input, 3 for a failed run, 130 for Ctrl-C, else 1."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
     return 2 if isinstance(error, UserError) else 3 if isinstance(error, NonFiniteError | EnvError) else 1
 
 

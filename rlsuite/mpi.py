@@ -173,6 +173,8 @@ def end_all(error: BaseException) -> None:
         time.sleep(1)  # rank 0 may be about to say the same and to end all
     if isinstance(error, UserError | NonFiniteError | EnvError):
         text = f"rlsuite: {error}"
+    elif isinstance(error, KeyboardInterrupt):
+        text = "rlsuite: interrupted"
     else:
         text = "".join(traceback.format_exception(error)).rstrip()
     print(f"{text} (rank {rank} of {size})", file=sys.stderr, flush=True)

@@ -331,7 +331,7 @@ class Calm(Exploding):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
-def happens(text: str, kind: type[Exception] = RuntimeError) -> None:
+def happens(text: str, kind: type[BaseException] = RuntimeError) -> None:
     """Raise an error, and note when."""
     Path("when").write_text(str(time.time()))
     raise kind(text)
@@ -354,7 +354,7 @@ def user_program(where: str) -> None:
     elif where == "bad input":
         ppo.train(config, (lambda: happens("no such robot", UserError)) if mpi.rank == 1 else Calm)
     elif mpi.rank == 1:
-        happens("a slip of the user's", ZeroDivisionError)
+        happens("a slip of the user's", KeyboardInterrupt if where == "interrupted" else ZeroDivisionError)
     else:
         mpi.gather_objects(None)
 

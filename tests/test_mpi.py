@@ -150,6 +150,7 @@ def test_a_rank_that_raises_ends_all_and_leaves_the_last_epoch(tmp_path: Path) -
         ("before training", 1, "RuntimeError: no such robot (rank 1 of 2)"),
         ("bad input", 2, "rlsuite: no such robot (rank 1 of 2)"),
         ("outside", 1, "ZeroDivisionError: a slip of the user's (rank 1 of 2)"),
+        ("interrupted", 130, "rlsuite: interrupted (rank 1 of 2)"),
     ],
 )
 def test_an_error_on_one_rank_of_a_python_program_ends_all(where: str, code: int, words: str, tmp_path: Path) -> None:
@@ -158,6 +159,7 @@ def test_an_error_on_one_rank_of_a_python_program_ends_all(where: str, code: int
     passed = time.time() - float((tmp_path / "when").read_text())
     assert result.returncode == code, result.stderr
     assert result.stderr.count(words) == 1, result.stderr
+    assert ("Traceback" in result.stderr) == (code == 1)
     assert passed < 10
 
 
