@@ -252,6 +252,7 @@ class Battery:
                 if not (self.hit if self.victims else self.fill)(place, memory, rng):
                     break
             self.finish(place, memory)
+            print(f"{self.name}: {self.cases} of {times}", flush=True)
             shutil.rmtree(place)
         return Result(self.name, self.cases, **{name: self.counts[name] for name in COUNTED})
 
