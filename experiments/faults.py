@@ -431,7 +431,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs in all of single trainings of one process")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
-    parser.add_argument("--pools", action="store_true", help="only faults of pools, and of ranks started from Python")
+    parser.add_argument(
+        "--pools", nargs="*", metavar="KIND", help="only faults of many processes, or only these kinds of them"
+    )
     parser.add_argument("--only", default="", help="kinds of faults whose name holds this; nothing is written then")
     args = parser.parse_args()
     for algo in COMMANDS:  # once, before the forks: it takes seconds
@@ -452,13 +454,17 @@ def main() -> int:
             "twice": lambda: resumed_twice(5, folder),
         }
         pools = pool_battery(folder, args.seed)
-        for kind, fault in (pools if args.pools else battery | pools).items():
+        if unknown := set(args.pools or ()) - set(pools):
+            parser.error(f"--pools takes {', '.join(pools)}, not {', '.join(sorted(unknown))}")
+        chosen = battery | pools if args.pools is None else {kind: pools[kind] for kind in args.pools or pools}
+        for kind, fault in chosen.items():
             if args.only not in kind:
                 continue
             start = time.perf_counter()
             results.append(fault())
             print(f"{results[-1]}  {time.perf_counter() - start:.0f} s", flush=True)
-        sums = publish(results, Path(name, "part.csv") if args.only else DATA / "faults.csv", part=args.pools)
+        path = folder / "faults.csv" if args.only else DATA / "faults.csv"
+        sums = publish(results, path, part=args.pools is not None)
     print(markdown([{name: str(value) for name, value in result._asdict().items()} for result in [*results, sums]]))
     return 1 if any(getattr(sums, name) for name in ("lost", "differing", "tracebacks", "twice", "left")) else 0
 

@@ -330,12 +330,15 @@ def pool_battery(folder: Path, seed: int) -> dict[str, Callable[[], Result]]:
     ppo, dqn = partial(grid, "ppo"), partial(grid, "dqn")
     pool_ppo, pool_dqn = partial(pool, "ppo"), partial(pool, "dqn")
     kinds = {
-        "pool parent": (50, Battery("pool: parent killed", pool_dqn, dqn, ["parent"])),
-        "pool training": (50, Battery("pool: training killed", pool_ppo, ppo, ["training"])),
-        "pool disk": (20, Battery("pool: disk full", pool_dqn, dqn, [])),
-        "pool twice": (25, Battery("two pools: one of them killed", pool_ppo, ppo, ["parent", "training"], pools=2)),
-        "pool mpi": (30, Battery("pool over MPI: a process killed", pool_over_mpi, ppo, EVERYBODY, mpi=True)),
-        "ranks": (35, Battery("ppo.train on two ranks: one killed", from_python, from_python, EVERYBODY[:2], mpi=True)),
+        "pool-parent": (50, Battery("pool: parent killed", pool_dqn, dqn, ["parent"])),
+        "pool-training": (50, Battery("pool: training killed", pool_ppo, ppo, ["training"])),
+        "pool-disk": (20, Battery("pool: disk full", pool_dqn, dqn, [])),
+        "two-pools": (25, Battery("two pools: one of them killed", pool_ppo, ppo, ["parent", "training"], pools=2)),
+        "pool-mpi": (30, Battery("pool over MPI: a process killed", pool_over_mpi, ppo, EVERYBODY, mpi=True)),
+        "python-ranks": (
+            35,
+            Battery("ppo.train on two ranks: one killed", from_python, from_python, EVERYBODY[:2], mpi=True),
+        ),
     }
     return {
         kind: partial(battery.until, times, folder, random.Random(f"{seed} {kind}"))
