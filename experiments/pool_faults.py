@@ -31,10 +31,10 @@ from rlsuite.rundir.runs import read_config
 MARK = "RLSUITE_FAULTS"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SEEDS = ("0", "1", "2")
-GRACE = 20  # seconds that processes have to save and end, once the one that started them is gone
+GRACE = 60  # seconds that processes have to save and end, once the one that started them is gone
 EVERYBODY = ("parent", "rank", "training")
 COUNTED = ("lost", "twice", "differing", "left", "tracebacks")
-LIMIT = 120  # seconds after which a job hangs
+LIMIT = 600  # seconds after which a job hangs
 TRACES = re.compile(r'Traceback|File ".*", line \d+|Exception ignored')  # a pool shows only the end of what failed
 PROGRAM = """
 import sys
@@ -42,8 +42,8 @@ from rlsuite.algos import ppo
 from rlsuite.common.logger import Logger
 
 folder, run = sys.argv[1], (sys.argv[2:] or [None])[0]
-config = ppo.Config("CartPole-v1", total_steps=2048, steps_per_epoch=256, num_envs=2, rollout_len=64, minibatch_size=64)
-ppo.train(config, logger=Logger(data_dir=folder, resume=run))
+settings = dict(total_steps=2048, steps_per_epoch=256, num_envs=2, rollout_len=64, minibatch_size=64, train_iters=2)
+ppo.train(ppo.Config("CartPole-v1", **settings), logger=Logger(data_dir=folder, resume=run))
 """
 
 Runs = dict[int, list[Path]]
@@ -52,8 +52,9 @@ Start = Callable[[Path], list[str]]
 
 
 def small(command: Sequence[str]) -> list[str]:
-    """Half as long: most of the time goes to starting processes."""
-    return ["2048" if word == "4096" else word for word in command]
+    """Shorter: most of the time goes to starting processes."""
+    iters = ["--train-iters", "2"] if command[0] == "ppo" else []
+    return [*("2048" if word == "4096" else word for word in command), *iters]
 
 
 def runs_of(folder: Path) -> Runs:
