@@ -3,14 +3,17 @@
 Trainings are killed at random moments, some of them while writing a checkpoint, resumed and killed again. In the end
 each is compared with the same training left alone: log, episodes, weights and the whole state must be equal. Then come
 disks that fill up, folders that can't be written, links, files that are cut or have a flipped bit, environments that
-misbehave, actions out of range, and two processes that want the same run. For each kind of fault the table counts
+misbehave, actions out of range, and two processes that want the same run. Last come the faults of many processes, see
+pool_faults.py; `--pools` is those alone. For each kind of fault the table counts
 
     lost        finished epochs that were in progress.txt and are gone in the end
     differing   resumed trainings that differ from the uninterrupted one, and files outside that were written through
     tracebacks  reactions other than one clear line
     refused     runs that can't go on, and said why in one line
+    twice       runs in two folders, and finished runs that were trained once more; only of grids
+    left        processes that outlive what started them; only of pools and ranks
 
-The first three must be 0; otherwise the exit code is 1. The table goes to data/faults.csv.
+All but `refused` must be 0; otherwise the exit code is 1. The table goes to data/faults.csv.
 """
 
 import argparse

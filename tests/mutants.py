@@ -68,6 +68,9 @@ STATISTICS = "analysis/test_statistics.py"
 PREFLIGHT = "analysis/test_preflight.py"
 KEYS, BY_HAND = "envs/test_keys.py", "test_by_hand.py"
 SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
+POOL_FAULTS = "../experiments/pool_faults.py"
+COUNTED = "test_experiments.py::test_faults_of_pools_are_counted"
+LEFT_BEHIND = "test_experiments.py::test_a_process_that_a_job_leaves_behind_is_found_and_ended"
 LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
 ABLATIONS, RESULTS_OF_ABLATIONS = "../experiments/ablations.py", "../experiments/ablation_results.py"
 ABLATED = "test_ablations.py"
@@ -1290,6 +1293,21 @@ MUTANTS = [
     Mutant("a figure without logarithmic axes", RESULTS_OF_SWEEPS,
            'ax.set_xscale("log")', 'ax.set_xscale("linear")',
            f"{SWEEPS}::test_the_figure_has_a_panel_for_each_setting_the_most_important_first"),
+
+    # ---- what the battery of faults counts
+    Mutant("epochs that are gone count only while their run is there", POOL_FAULTS,
+           "row not in there[seed]", "bool(there[seed]) > bool(known)", COUNTED),
+    Mutant("a run in two folders is no run trained twice", POOL_FAULTS,
+           "len(several) - 1", "0", COUNTED),
+    Mutant("a finished run may be trained once more", POOL_FAULTS,
+           "self.finished.setdefault(run,", "{}.setdefault(run,", COUNTED),
+    Mutant("a resumed run need only be there", POOL_FAULTS,
+           "any(same(run, expected) for run in", "any(True for run in", COUNTED),
+    Mutant("processes of a folder's jobs are told by their parent", POOL_FAULTS,
+           "process.environ().get(MARK)", "process.ppid()", LEFT_BEHIND),
+    Mutant("a part of the faults drops the other lines of the table", "../experiments/faults.py",
+           "if part and path.exists()", "if False",
+           "test_experiments.py::test_a_part_of_the_faults_replaces_its_lines_in_the_table"),
 ]
 # fmt: on
 

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,74 @@ def test_the_figure_of_the_scaling_is_drawn_from_its_table(
     ]
     assert drawn == expected
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == list(scaling.NETWORKS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as the experiment")
+def test_faults_of_pools_are_counted(
+    tmp_path: Path, train: Callable[..., Path], experiment: Callable[[str], Any]
+) -> None:
+    """Epochs lost, a run in two folders, a finished run that is trained once more, other weights, and none of these."""
+    faults = experiment("pool_faults")
+    whole = {0: [train(tmp_path / "whole", "ppo", steps_per_epoch=128)]}
+
+    def found(change: Callable[[Path], Any]) -> dict[str, int]:
+        folder = tmp_path / change.__name__
+        run = folder / "ppo" / "first"
+        shutil.copytree(whole[0][0], run)
+        memory = faults.Memory()
+        memory.look(folder)
+        change(run)
+        return {name: count for name, count in memory.compare(folder, whole).items() if count}
+
+    def nothing(run: Path) -> None:
+        pass
+
+    def lose_two(run: Path) -> None:
+        (run / "result.json").unlink()
+        (run / "progress.txt").write_text("\n".join((run / "progress.txt").read_text().split("\n")[:-3]) + "\n")
+
+    def begin_another(run: Path) -> None:
+        (run.parent / "second").mkdir()
+        shutil.copy(run / "config.json", run.parent / "second")
+
+    def train_once_more(run: Path) -> None:
+        lines = (run / "progress.txt").read_text().split("\n")
+        column = lines[0].split("\t").index("Time")
+        cells = lines[1].split("\t")
+        cells[column] = "1000"
+        (run / "progress.txt").write_text("\n".join([lines[0], "\t".join(cells), *lines[2:]]))
+
+    def train_elsewhere(run: Path) -> None:
+        (run / "policy.safetensors").write_bytes(b"other")
+
+    assert found(nothing) == {}
+    assert found(lose_two) == {"lost": 2, "twice": 1, "differing": 1}
+    assert found(begin_another) == {"twice": 1}
+    assert found(train_once_more) == {"twice": 1}
+    assert found(train_elsewhere) == {"differing": 1}
+    shutil.rmtree(tmp_path / "nothing")
+    assert faults.Memory().compare(tmp_path / "nothing", whole)["differing"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as the experiment")
+def test_a_process_that_a_job_leaves_behind_is_found_and_ended(
+    tmp_path: Path, experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = experiment("pool_faults")
+    monkeypatch.setattr(faults, "GRACE", 0.2)
+    job = faults.Job(["sh", "-c", "setsid sleep 100 & exit 3"], tmp_path)
+    assert job.wait() == 3
+    assert faults.left_behind(tmp_path / "other") == 0
+    assert faults.left_behind(tmp_path) == 1
+    assert faults.left_behind(tmp_path) == 0
+
+
+def test_a_part_of_the_faults_replaces_its_lines_in_the_table(tmp_path: Path, experiment: Callable[[str], Any]) -> None:
+    faults = experiment("faults")
+    result, path = faults.Result, tmp_path / "faults.csv"
+    path.write_text("fault,cases,lost,differing,tracebacks,refused\nold,3,0,1,0,2\npool,9,9,9,9,9\nall,12,9,10,9,11\n")
+    sums = faults.publish([result("pool", 4, twice=0, left=1)], path, part=True)
+    assert sums == result("all", 7, 0, 1, 0, 2, 0, 1)
+    lines = ["fault,cases,lost,differing,tracebacks,refused,twice,left", "old,3,0,1,0,2,,", "pool,4,0,0,0,0,0,1"]
+    assert path.read_text().splitlines() == [*lines, "all,7,0,1,0,2,0,1"]
+    assert faults.publish([result("pool", 4)], path, part=False) == result("all", 4, 0, 0, 0, 0, 0, 0)
