@@ -195,6 +195,7 @@ def wait_for_a_moment(job: Job, rng: random.Random) -> bool:
     while not (kind == "start" or (logs() != before if kind == "epochs" else writes())):
         if job.ended():
             return False
+        time.sleep(0.0005)
     deadline = time.monotonic() + pause
     while not job.ended() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -263,8 +264,8 @@ class Battery:
         codes: set[int | None] = {0, 3}
         who = ""
         while wait_for_a_moment(jobs[0], rng):
-            memory.look(place)
             who, number = strike(jobs[0], self.victims, rng)
+            memory.look(place)
             self.cases += bool(who)
             codes |= codes_after(who, number)
             if who != "training" or rng.random() < 0.5:
@@ -318,8 +319,8 @@ def pool_battery(folder: Path, seed: int) -> dict[str, Callable[[], Result]]:
     def grid(algo: str, place: Path) -> list[str]:
         return [*rlsuite, *small(COMMANDS[algo]), "--seed", *SEEDS, "--data-dir", f"{place}"]
 
-    def pool(algo: str, place: Path) -> list[str]:
-        return [*grid(algo, place), "--jobs", "2"]
+    def pool(algo: str, jobs: int, place: Path) -> list[str]:
+        return [*grid(algo, place), "--jobs", f"{jobs}"]
 
     def pool_over_mpi(place: Path) -> list[str]:
         return [*over_mpi, *grid("ppo", place)[len(rlsuite) :]]
@@ -329,15 +330,15 @@ def pool_battery(folder: Path, seed: int) -> dict[str, Callable[[], Result]]:
         return [mpiexec, "-n", "2", sys.executable, f"{program}", f"{place}", *runs]
 
     ppo, dqn = partial(grid, "ppo"), partial(grid, "dqn")
-    pool_ppo, pool_dqn = partial(pool, "ppo"), partial(pool, "dqn")
+    pool_ppo, pool_dqn, small_pool = partial(pool, "ppo", 2), partial(pool, "dqn", 2), partial(pool, "ppo", 1)
     kinds = {
         "pool-parent": (50, Battery("pool: parent killed", pool_dqn, dqn, ["parent"])),
-        "pool-training": (50, Battery("pool: training killed", pool_ppo, ppo, ["training"])),
+        "pool-training": (60, Battery("pool: training killed", pool_ppo, ppo, ["training"])),
         "pool-disk": (20, Battery("pool: disk full", pool_dqn, dqn, [])),
-        "two-pools": (25, Battery("two pools: one of them killed", pool_ppo, ppo, ["parent", "training"], pools=2)),
-        "pool-mpi": (30, Battery("pool over MPI: a process killed", pool_over_mpi, ppo, EVERYBODY, mpi=True)),
+        "two-pools": (20, Battery("two pools: one of them killed", small_pool, ppo, ["parent", "training"], pools=2)),
+        "pool-mpi": (25, Battery("pool over MPI: a process killed", pool_over_mpi, ppo, EVERYBODY, mpi=True)),
         "python-ranks": (
-            35,
+            30,
             Battery("ppo.train on two ranks: one killed", from_python, from_python, EVERYBODY[:2], mpi=True),
         ),
     }
