@@ -34,6 +34,7 @@ SEEDS = ("0", "1", "2")
 GRACE = 60  # seconds that processes have to save and end, once the one that started them is gone
 EVERYBODY = ("parent", "rank", "training")
 COUNTED = ("lost", "twice", "differing", "left", "tracebacks")
+MORE = 2  # epochs that a training may still log then: these trainings are too short to outlive GRACE
 LIMIT = 600  # seconds after which a job hangs
 TRACES = re.compile(r'Traceback|File ".*", line \d+|Exception ignored')  # a pool shows only the end of what failed
 PROGRAM = """
@@ -134,6 +135,11 @@ def left_behind(folder: Path) -> int:
             print(f"    | left: {' '.join(process.cmdline())}")
             process.kill()
     return len(found)
+
+
+def epochs_of(folder: Path) -> dict[Path, int]:
+    """How many epochs each run below a folder has logged."""
+    return {run: max(0, len(rows(run)) - 1) for several in runs_of(folder).values() for run in several}
 
 
 @dataclass
@@ -266,6 +272,7 @@ class Battery:
         while wait_for_a_moment(jobs[0], rng):
             who, number = strike(jobs[0], self.victims, rng)
             memory.look(place)
+            before = epochs_of(place)
             self.cases += bool(who)
             codes |= codes_after(who, number)
             if who != "training" or rng.random() < 0.5:
@@ -275,6 +282,9 @@ class Battery:
         # Half of the pools are started again while trainings of the one before may still be saving.
         if self.mpi or rng.random() < 0.5:
             self.counts["left"] += left_behind(place)
+            if who == "parent" and self.pools == 1:
+                went_on = [run for run, count in epochs_of(place).items() if count > before.get(run, 0) + MORE]
+                self.counts["left"] += bad(bool(went_on), f"{self.name}: trained on: {went_on}") and len(went_on)
         memory.look(place)
         return bool(who)
 
