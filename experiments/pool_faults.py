@@ -34,6 +34,7 @@ SEEDS = ("0", "1", "2")
 GRACE = 60  # seconds that processes have to save and end, once the one that started them is gone
 EVERYBODY = ("parent", "rank", "training")
 COUNTED = ("lost", "twice", "differing", "left", "tracebacks")
+CODES = set(range(-64, 256))  # mpiexec makes its own of a process that was killed
 MORE = 2  # epochs that a training may still log then: these trainings are too short to outlive GRACE
 LIMIT = 600  # seconds after which a job hangs
 TRACES = re.compile(r'Traceback|File ".*", line \d+|Exception ignored')  # a pool shows only the end of what failed
@@ -274,7 +275,7 @@ class Battery:
             memory.look(place)
             before = epochs_of(place)
             self.cases += bool(who)
-            codes |= codes_after(who, number)
+            codes |= CODES if self.mpi else codes_after(who, number)
             if who != "training" or rng.random() < 0.5:
                 break
         for job in jobs:
@@ -301,7 +302,7 @@ class Battery:
     def end(self, job: Job, codes: set[int | None]) -> None:
         """Wait for the end of a job, and see what it said."""
         code, said = job.wait(), job.said()
-        wrong = code is None or (code not in codes and not self.mpi) or TRACES.search(said)
+        wrong = code not in codes or TRACES.search(said)
         self.counts["tracebacks"] += bad(bool(wrong), f"{self.name}: exit code {code}\n{said}")
 
     def finish(self, place: Path, memory: Memory) -> None:

@@ -132,6 +132,19 @@ def test_after_a_rank_is_killed_all_go_on_exactly(algo: str, tmp_path: Path) -> 
     assert_same(run, find_runs([tmp_path / "whole"])[0])
 
 
+def test_a_job_that_is_killed_before_all_ranks_have_their_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    words = small_command("ppo", data_dir=tmp_path / "cut", **SPLIT | {"steps_per_epoch": 512})
+    assert ranks(2, tmp_path, "faulty", "kill", *words).returncode != 0
+    (run,) = find_runs([tmp_path / "cut"])
+    assert read_progress(run)["Epoch"].tolist() == [1]
+    (run / "checkpoint" / "epoch_000001_rank_1.safetensors").unlink()
+    whole = small_command("ppo", data_dir=tmp_path / "whole", **SPLIT | {"steps_per_epoch": 512})
+    again = ranks(2, tmp_path, "door", json.dumps([["--resume", str(run), "--test-episodes", "0"], whole]))
+    assert again.returncode == 0, again.stderr
+    assert "no epoch was finished: this run starts from its beginning\n" in again.stdout
+    assert_same(run, find_runs([tmp_path / "whole"])[0])
+
+
 def test_a_rank_that_raises_ends_all_and_leaves_the_last_epoch(tmp_path: Path) -> None:
     result = ranks(2, tmp_path, "faulty", "raise", *small_command("ppo", data_dir=tmp_path, **SPLIT))
     assert result.returncode == 1

@@ -172,7 +172,7 @@ class Checkpoint:
         """Go back to the newest checkpoint that is whole on all ranks.
 
         Returns:
-            The state of the log then; None if no epoch was finished.
+            The state of the log then; None if no epoch was finished on all ranks.
 
         Raises:
             UserError: no checkpoint is whole, or the newest whole one belongs to other settings.
@@ -180,6 +180,7 @@ class Checkpoint:
         names = [path.name for path in self.folder.glob("epoch_*_rank_*.safetensors")] if self.folder.is_dir() else []
         found = [match for name in names if (match := re.fullmatch(r"epoch_(\d+)_rank_(\d+)\.safetensors", name))]
         epochs = mpi.gather_objects(sorted({int(match[1]) for match in found}, reverse=True))[0]
+        was_whole = False
         for epoch in epochs:
             problem = ""
             try:
@@ -192,7 +193,9 @@ class Checkpoint:
                 return dict(facts["log"])
             if mpi.rank == 0:
                 print(f"rlsuite: {problem}; looking for an older checkpoint", file=sys.stderr)
-        if epochs:
+            # The first one is missing on a rank if the job was killed before all ranks had written it.
+            was_whole |= all(mpi.gather_objects(self._path("epoch", epoch).exists()))
+        if was_whole:
             raise UserError(f"{self.folder} holds no checkpoint that is whole: this run can't be resumed")
         return None
 
