@@ -14,14 +14,16 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.envs.evaluation import test_episodes
+from rlsuite.envs.recording import look
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
-from rlsuite.rundir.checkpoint import Checkpoint, signals_wait
+from rlsuite.rundir.checkpoint import Checkpoint, GlobalGenerators, signals_wait
 from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy, save_snapshot
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
 CONFIRMING = 20  # test episodes that have to reach `stop_at` too
+LOOK_SHARE = 0.1  # of the budget in env steps that random play at the start takes at most
 ENOUGH_EPISODES = 5  # finished episodes of an epoch whose mean says something about the policy
 
 
@@ -73,6 +75,8 @@ class Training:
         if not logger.resume:
             self._first_observations()  # before anything is written: an environment may fail at once
         facts = {"network": network, "custom_env": envs.custom}
+        if mpi.rank == 0 and not logger.resume:
+            facts["random_play"] = self._random_play()
         run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
@@ -92,6 +96,14 @@ class Training:
             logger.say("no epoch was finished: this run starts from its beginning")
         if self.ac.encode.normalize:
             logger.say(f"first statistics of observations: {RANDOM_STEPS:,} random steps, not counted in the budget")
+
+    def _random_play(self) -> dict[str, Any]:
+        """What random play returns here, for config.json. The training that follows is the same as without it."""
+        generators = GlobalGenerators()
+        before = generators.state_dict()  # an environment may draw from them
+        facts, self.recording = look(self.envs.apart, int(LOOK_SHARE * self.total_steps), self.config.seed)
+        generators.load_state_dict(before)
+        return facts
 
     def _first_observations(self) -> None:
         """Begin an episode everywhere, after random steps that fill the statistics of observations if there are any."""

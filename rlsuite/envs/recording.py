@@ -1,9 +1,12 @@
 """Playing an environment at random and with constant actions, to know it before a training (`analysis.preflight`).
 
+`record` plays as long as it takes to know much, `look` only at random and as long as every training can afford.
+
 shape letters: T steps, F components of an observation, d components of an action
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,6 +33,10 @@ TRIALS, TRIAL_STEPS = 2, 50
 """episodes, and their steps, that are played again to compare them"""
 MOST_NUMBERS = 20_000_000
 """of the observations in one play; images get fewer steps"""
+LOOK_STEPS, LOOK_EPISODES = 5000, 20
+"""of `look`, whichever comes first: 440 steps of CartPole, 5 episodes of HalfCheetah"""
+LOOK_NUMBERS = 2_000_000
+"""of the observations in `look`; of larger ones it keeps none"""
 
 Trace = list[bytes]
 
@@ -72,24 +79,84 @@ def record(env_fn: EnvFn, steps: int = STEPS, seed: int = 0, constant_steps: int
         except Exception as error:  # foreign code
             text = " ".join(str(error).split())
             raise EnvError(f"the environment failed under random play: {type(error).__name__}: {text}") from error
-        box = isinstance(act_space, spaces.Box)
-        return Recording(
-            random=random,
-            constant=constant,
-            low=_bound(obs_space, "low", numeric.size),
-            high=_bound(obs_space, "high", numeric.size),
-            numeric=numeric,
-            act_kind=type(act_space).__name__,
-            act_low=_bound(act_space, "low", size) if box else np.empty(0),
-            act_high=_bound(act_space, "high", size) if box else np.empty(0),
-            idle=tuple(idle),
-            act_size=size,
-            limit=getattr(getattr(env, "spec", None), "max_episode_steps", None),
-            time_step=_time_step(env),
-            repeats=repeats,
-            forgets=forgets,
-            steps_per_second=speed,
-        )
+        found = {"idle": tuple(idle), "repeats": repeats, "forgets": forgets, "steps_per_second": speed}
+        return Recording(random=random, constant=constant, **found, **_stated(env, numeric))
+
+
+def look(env_fn: EnvFn, steps: int, seed: int) -> tuple[dict[str, Any], Recording | None]:
+    """Play an environment at random for a moment. Its episodes and actions have seeds that no training or test has.
+
+    Args:
+        env_fn: returns a new environment, which is closed here.
+        steps: at most, if that is less than `LOOK_STEPS`.
+        seed: the run's.
+
+    Returns:
+        The facts for config.json, and the recording, None where the environment failed: that is no reason not to train.
+
+        Of the facts, `return` and `return_std` are over the episodes that finished, `episodes` of them, `length` is
+        their mean in steps, and `time_limits` the share that a time limit ended. `steps` is how many were taken,
+        `largest_obs` and `largest_rew` the largest magnitudes seen. None is what is not known, and `why` says why there
+        is no return.
+    """
+    try:
+        with closing(env_fn()) as env:
+            if getattr(env, "render_mode", None) == "human":  # each step would take its time
+                return _facts(None, "the environment is shown in a window"), None
+            numeric, act_space = _numeric(raw_obs_space(env)), copy.deepcopy(env.action_space)
+            act_space.seed(episode_seed(seed, RANDOM_STEPS, 0, RANDOM_STEPS))  # no episode has so high a number
+            steps = max(1, min(steps, LOOK_STEPS))
+            if not numeric.any() or steps * numeric.size > LOOK_NUMBERS:
+                numeric = numeric[:0]
+            began = time.perf_counter()
+            play = _play("random", env, act_space.sample, steps, seed, LOOK_EPISODES, numeric.size)
+            speed = len(play.rew) / max(time.perf_counter() - began, 1e-9)
+            told = {"idle": (), "repeats": True, "forgets": True, "steps_per_second": speed}  # nothing was tried
+            return _facts(play), Recording(random=play, constant=(), **told, **_stated(env, numeric))
+    except Exception as error:  # foreign code
+        return _facts(None, f"{type(error).__name__}: {' '.join(str(error).split())}"), None
+
+
+def _facts(play: Play | None, why: str = "") -> dict[str, Any]:
+    facts: dict[str, Any] = dict.fromkeys(("return", "return_std", "length", "time_limits", "largest_obs"))
+    facts |= {"largest_rew": None, "episodes": 0, "steps": 0}
+    if play:
+        facts |= {"steps": len(play.rew), "largest_obs": _largest(play.next_obs), "largest_rew": _largest(play.rew)}
+        ends = np.flatnonzero(play.terminated | play.truncated)
+        why = "" if len(ends) else f"no episode ended within {len(play.rew):,} steps"
+        if not np.isfinite(play.rew).all():
+            why = "a reward is not finite"
+        elif len(ends):
+            returns = np.add.reduceat(play.rew[: ends[-1] + 1], [0, *(ends[:-1] + 1)])
+            facts |= {"return": float(returns.mean()), "return_std": float(returns.std()), "episodes": len(ends)}
+            facts |= {"length": float(ends[-1] + 1) / len(ends), "time_limits": float(1 - play.terminated[ends].mean())}
+    return {**facts, **({"why": why} if why else {})}
+
+
+def _largest(numbers: NDArray[Any]) -> float | None:
+    finite = np.abs(numbers[np.isfinite(numbers)].astype(np.float64))
+    return float(finite.max()) if finite.size else None
+
+
+def _stated(env: gym.Env, numeric: NDArray[np.bool_]) -> dict[str, Any]:
+    """What an environment says about itself, for a Recording; `numeric` has a flag for each number of an observation.
+
+    No flags stand for observations that are not recorded.
+    """
+    obs_space, act_space = env.observation_space, env.action_space
+    box, discrete = isinstance(act_space, spaces.Box), isinstance(act_space, spaces.Discrete)
+    size = 1 if discrete else int(np.prod(act_space.shape or (1,)))
+    return {
+        "low": _bound(obs_space, "low", numeric.size)[: numeric.size],
+        "high": _bound(obs_space, "high", numeric.size)[: numeric.size],
+        "numeric": numeric,
+        "act_kind": type(act_space).__name__,
+        "act_low": _bound(act_space, "low", size) if box else np.empty(0),
+        "act_high": _bound(act_space, "high", size) if box else np.empty(0),
+        "act_size": size,
+        "limit": getattr(getattr(env, "spec", None), "max_episode_steps", None),
+        "time_step": _time_step(env),
+    }
 
 
 def _numeric(space: Any) -> NDArray[np.bool_]:
@@ -151,18 +218,29 @@ def step(env: gym.Env, action: Any) -> tuple[NDArray[Any], float, bool, bool]:
     return from_env(obs, env.observation_space).reshape(-1), number(rew), bool(terminated), bool(truncated)
 
 
-def _play(name: str, env: gym.Env, choose: Callable[[], Any], steps: int, seed: int) -> Play:
+def _play(
+    name: str,
+    env: gym.Env,
+    choose: Callable[[], Any],
+    steps: int,
+    seed: int,
+    episodes: float = math.inf,
+    numbers: int | None = None,
+) -> Play:
+    """Play so many steps or episodes, whichever come first; of each observation so many numbers are kept, or all."""
     episode = 0
-    obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
+    obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))[:numbers]
     before, after = np.empty((steps, obs.size), obs.dtype), np.empty((steps, obs.size), obs.dtype)
     rew, terminated, truncated = np.empty(steps), np.empty(steps, np.bool_), np.empty(steps, np.bool_)
     for t in range(steps):
         before[t] = obs
         obs, rew[t], terminated[t], truncated[t] = step(env, choose())
-        after[t] = obs
+        after[t] = obs = obs[:numbers]
         if terminated[t] or truncated[t]:
             episode += 1
-            obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))
+            if episode == episodes:
+                return Play(name, *(part[: t + 1] for part in (before, after, rew, terminated, truncated)))
+            obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))[:numbers]
     return Play(name, before, after, rew, terminated, truncated)
 
 

@@ -67,7 +67,7 @@ class Envs:
         self.envs: list[gym.Env] = []
         self.others: list[gym.Env] = []
         while len(self.envs) < num_envs:
-            self.envs.append(self._make())
+            self.envs.append(self.apart())
         self.obs_space, self.act_space = self.envs[0].observation_space, self.envs[0].action_space
         self.raw_obs_space = raw_obs_space(self.envs[0])  # before it was flattened, if it was
         for env in self.envs[1:]:
@@ -118,11 +118,12 @@ class Envs:
         Raises:
             UserError: env_fn returns one that it has returned before.
         """
-        env = self._make()
+        env = self.apart()
         self.others.append(env)
         return env
 
-    def _make(self) -> gym.Env:
+    def apart(self) -> gym.Env:
+        """As `another`, but the caller closes it."""
         env = self.env_fn()
         for name in ("observation_space", "action_space"):
             space = getattr(env, name, None)

@@ -53,6 +53,8 @@ class Summary(NamedTuple):
     """over those episodes"""
     best: float
     """highest mean return of an epoch"""
+    random: float
+    """mean return of random play at the start"""
     started: datetime
     seconds: float
     """how long it has trained"""
@@ -92,6 +94,7 @@ def summarize(run: Path) -> Summary:
         ret=number(result.get("AverageEpRet")) if tested else log.ret,
         std=number(result.get("StdEpRet")) if tested else log.std,
         best=log.best,
+        random=random_return_of(config),
         started=start_of(run, config, log.seconds),
         seconds=log.seconds,
         note=_text(config.get("note")),
@@ -141,6 +144,12 @@ def budget_of(config: Mapping[str, Any]) -> float:
     """The env steps that a run is to take; Spinning Up counts in epochs. NaN where nothing is said."""
     steps = number(config.get("total_steps"))
     return number(config.get("epochs")) * number(config.get("steps_per_epoch")) if math.isnan(steps) else steps
+
+
+def random_return_of(config: Mapping[str, Any]) -> float:
+    """The mean return of random play that a training measured at its start; NaN where there is none."""
+    play = config.get("random_play")
+    return number(play.get("return")) if isinstance(play, dict) else NAN
 
 
 def start_of(run: Path, config: Mapping[str, Any], seconds: float = NAN) -> datetime:
