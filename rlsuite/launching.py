@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -23,8 +24,10 @@ from rlsuite import mpi
 from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
 from rlsuite.rundir.files import claim, is_locked
 from rlsuite.rundir.runs import read_config, read_object, read_progress
+from rlsuite.rundir.summaries import number, random_return_of
 from rlsuite.settings import STORED, CountOrZero, Goal, check, flag, marked
 
+MOST_ADVICE = 2  # lines at the start of a training
 MAX_CPUS = 4096
 FINISHED, RUNNING = "finished", "being trained by another process"
 MOST_NAMED = 8  # runs that are named one by one
@@ -129,7 +132,7 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
     left = list(jobs) if len(jobs) > 1 else []
     # A grid that is whole is trained once more, one that has come to its end too soon goes on.
     goes_on = any(state != FINISHED for _, state in earlier(left, command))
-    code = 0
+    code, trained = 0, set()
     try:
         for number, job in enumerate(jobs, start=1):
             count = f"run {number} of {len(jobs)}: " if len(jobs) > 1 else ""
@@ -139,7 +142,9 @@ def train_all(algorithm: ModuleType, jobs: Sequence[Job], command: str = "", res
                     print(f"{count}skipped, as {run} is {state}", flush=True)
                 left.remove(job)
                 continue
-            ending = _train_one(algorithm, job, command, run, count)
+            first = (job.config.env, job.config.env_kwargs) not in trained
+            ending = _train_one(algorithm, job, command, run, count, first)
+            trained.add((job.config.env, job.config.env_kwargs))
             # An interrupt ends the whole grid. So does an error on one of several ranks: the others are still in it.
             if ending not in (0, 3) or (ending and mpi.size > 1):
                 return ending
@@ -263,8 +268,13 @@ def _check_environment(algorithm: ModuleType, config: Any) -> None:
             check_memory(getattr(config, name), config.num_envs, env.observation_space, env.action_space)
 
 
-def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | None, count: str) -> int:
-    """Train and test one run, and return 0, or 3 if it failed, or what a signal stands for."""
+def _train_one(
+    algorithm: ModuleType, job: Job, command: str, resumed: Path | None, count: str, first: bool = True
+) -> int:
+    """Train and test one run, and return 0, or 3 if it failed, or what a signal stands for.
+
+    Only the first of several runs in one environment says what is wrong with it.
+    """
     from rlsuite.common.logger import Logger
 
     config, launch = job.config, job.launch
@@ -286,6 +296,7 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
         checkpoint_every=launch.checkpoint_every,
         suffix=folder_suffix(job.varied),
         stop_at=launch.stop_at,
+        advise=partial(at_start, config) if first else None,
     )
     try:
         ac = algorithm.train(config, logger=logger)
@@ -303,6 +314,26 @@ def _train_one(algorithm: ModuleType, job: Job, command: str, resumed: Path | No
     finally:
         logger.close()
     return 0
+
+
+def at_start(config: Any, recording: Any) -> list[str]:
+    """What is so wrong with an environment that a training says it at its start, the gravest first, two lines at most.
+
+    Args:
+        config: settings of the algorithm.
+        recording: random play at the start, a `Recording`.
+    """
+    from rlsuite.analysis.preflight import GRAVE, Advice, advise, measure
+    from rlsuite.preflight import words
+
+    measured = measure(recording, getattr(config, "gamma", 0.99), config.frame_skip, tolerance=GRAVE)
+    lines = []
+    for rule, text, advised in advise(measured, grave=True):
+        flags = {name: value for name, value in advised.items() if hasattr(config, name)}
+        if not any(getattr(config, name) is True for name in flags):
+            said = words([Advice(rule, text, flags)], config.env_kwargs if "env_kwargs" in flags else "{}")
+            lines.append(f"{text}{': ' * bool(said)}{said}")
+    return lines[:MOST_ADVICE]
 
 
 def folder_suffix(varied: Mapping[str, str]) -> str:
@@ -339,6 +370,12 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
             mean, std, low, high = returns(*(stats[f"{name}EpRet"] for name in ("Average", "Std", "Min", "Max")))
             count = f"{len(played)} {acting(ac)} test episodes"
             logger.say(f"final return {mean} ± {std} (min {low}, max {high}; {count})")
+            saved = read_config(logger.run_dir)
+            if math.isfinite(chance := random_return_of(saved)):  # of an old run it is not known
+                mean, std = returns(chance, number(saved["random_play"].get("return_std")))
+                logger.say(
+                    f"random play  {mean} ± {std} ({saved['random_play'].get('episodes')} episodes at the start)"
+                )
     run = shlex.quote(str(logger.run_dir))
     if not alone:
         logger.say(f"plot all: python -m rlsuite.plot {shlex.quote(str(logger.run_dir.parent))}")

@@ -89,13 +89,18 @@ def first_command(algo: str, args: Namespace, advice: Sequence[Advice]) -> str:
     return f"python -m rlsuite.run {algo} {_words(flags)}"
 
 
+def words(advice: Sequence[Advice], env_kwargs: str = "{}") -> str:
+    """The advised flags as they are pasted; "" without any."""
+    return _words(pasted(advice, env_kwargs))
+
+
 def _words(flags: dict[str, str | None]) -> str:
     return " ".join(flag(k) if value is None else f"{flag(k)} {shlex.quote(value)}" for k, value in flags.items())
 
 
 def told(advice: Sequence[Advice]) -> list[str]:
     """Each piece of advice as a line, which ends in the flags that follow it."""
-    return [f"{each.rule}: {': '.join(filter(None, (each.text, _words(pasted([each])))))}" for each in advice]
+    return [f"{each.rule}: {': '.join(filter(None, (each.text, words([each]))))}" for each in advice]
 
 
 def page(args: Namespace, played: str, measured: Measurements, advice: Sequence[Advice]) -> list[str]:

@@ -29,6 +29,7 @@ COLUMNS: dict[str, Callable[[Summary], Any]] = {
     "return": lambda s: s.ret,
     "std": lambda s: s.std,
     "best": lambda s: s.best,
+    "random": lambda s: s.random,
     "started": lambda s: s.started,
     "seconds": lambda s: s.seconds,
     "note": lambda s: s.note,
@@ -37,7 +38,16 @@ COLUMNS: dict[str, Callable[[Summary], Any]] = {
 """What can be sorted by and asked for; the settings join them."""
 NARROWER = (
     *(("run", 0), ("note", 32), ("state", 32), ("settings", 24), ("shared", 0), ("env", 16), ("took", 0), ("note", 16)),
-    *(("started", 0), ("best", 0), ("state", 16), ("env", 12), ("note", 0), ("settings", 8), ("state", 8)),
+    *(
+        ("started", 0),
+        ("best", 0),
+        ("random", 0),
+        ("state", 16),
+        ("env", 12),
+        ("note", 0),
+        ("settings", 8),
+        ("state", 8),
+    ),
 )
 """What gives way in a narrow window, in this order, and to how many letters; 0 for none. A CSV file has everything."""
 
@@ -46,7 +56,8 @@ def _arguments(argv: Sequence[str] | None) -> Any:
     parser = ArgumentParser(
         prog="python -m rlsuite.runs",
         description="A table of runs: the settings in which they differ, how far they are, and what came out. "
-        "`return` is that of the test episodes at the end, or of the last epoch; `best` is that of the best epoch.",
+        "`return` is that of the test episodes at the end, or of the last epoch; `best` is that of the best epoch, "
+        "`random` that of random play at the start.",
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="DIR", help="run or experiment directory [data]")
     parser.add_argument("--where", nargs="+", default=[], metavar="NAME=VALUE", help="only runs with these values")
@@ -139,6 +150,7 @@ def table(summaries: Sequence[Summary], width: float = math.inf, year: int | Non
         "steps": [_steps(s.steps, s.total_steps) for s in summaries],
         "return": [spread(s.ret, s.std) for s in summaries],
         "best": [digits(s.best) for s in summaries],
+        "random": [digits(float(f"{s.random:.3g}")) for s in summaries],
         "started": [s.started.strftime("%m-%d %H:%M" if s.started.year == year else "%Y-%m-%d") for s in summaries],
         "took": [_duration(s.seconds) for s in summaries],
         "note": [s.note for s in summaries],

@@ -43,6 +43,8 @@ SAME_END = 10
 """steps; shorter episodes of equal length are nothing unusual"""
 WIDE_ACTION = 1000.0
 """half width of bounds that stand for infinity"""
+GRAVE = 100.0
+"""times further off than the limits on scales above, from where on a training itself says so: no common task is"""
 
 
 class Play(NamedTuple):
@@ -101,6 +103,8 @@ class Measurements:
 
     gamma: float
     frame_skip: int
+    tolerance: float
+    """by which the limits on the scales of observations and values are wider"""
     mean: Array
     """(F,) of random play, as std"""
     std: Array
@@ -193,13 +197,14 @@ class Rule(NamedTuple):
     check: Callable[[Measurements], tuple[str, Mapping[str, Any]] | None]
 
 
-def measure(recording: Recording, gamma: float = 0.99, frame_skip: int = 1) -> Measurements:
+def measure(recording: Recording, gamma: float = 0.99, frame_skip: int = 1, tolerance: float = 1.0) -> Measurements:
     """Turn a recording into numbers.
 
     Args:
         recording: of at least one step.
         gamma: discount per step.
         frame_skip: that it was recorded with.
+        tolerance: by which the limits on the scales of observations and values are wider.
     """
     plays = (recording.random, *recording.constant)
     first = _finite(np.concatenate([recording.random.obs, recording.random.next_obs[-1:]]))
@@ -226,6 +231,7 @@ def measure(recording: Recording, gamma: float = 0.99, frame_skip: int = 1) -> M
         **stated,
         gamma=gamma,
         frame_skip=frame_skip,
+        tolerance=tolerance,
         mean=mean,
         std=std,
         seen_low=seen_low,
@@ -361,8 +367,9 @@ def _constant(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
 
 def _unscaled(m: Measurements) -> tuple[Flags, Flags]:
     checked = m.numeric & ~m.constant
-    large = checked & ((m.std > LARGE_OBS) | (np.abs(m.mean) > LARGE_OBS))
-    return large, checked & (m.std < SMALL_OBS) & (m.std > 0)
+    most, least = LARGE_OBS * m.tolerance, SMALL_OBS / m.tolerance
+    large = checked & ((m.std > most) | (np.abs(m.mean) > most))
+    return large, checked & (m.std < least) & (m.std > 0)
 
 
 def _scale(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
@@ -425,7 +432,8 @@ def _short_sighted(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
 
 def _values(m: Measurements) -> tuple[str, Mapping[str, Any]] | None:
     largest = max(abs(m.value_low), abs(m.value_high))
-    if not math.isfinite(largest) or largest == 0 or SMALL_VALUE <= largest <= LARGE_VALUE:
+    most, least = LARGE_VALUE * m.tolerance, SMALL_VALUE / m.tolerance
+    if not math.isfinite(largest) or largest == 0 or least <= largest <= most:
         return None
     reach = f"under random play, |value| at gamma {m.gamma:g} goes up to {largest:.3g}"
     return f"{reach}, and should be of order 1 ({SMALL_VALUE:g} to {LARGE_VALUE:g})", {"scale_reward": True}
@@ -505,9 +513,17 @@ RULES = (
 """All rules, the gravest first. The thresholds are this suite's own."""
 
 
-def advise(m: Measurements) -> list[Advice]:
-    """What the rules say."""
-    return [Advice(rule.name, *said) for rule in RULES if (said := rule.check(m)) is not None]
+AT_START = frozenset(["not finite", "no time limit", "limit as end", "unscaled", "values not of order 1"])
+"""Rules for which a few episodes of random play are enough, and without which a training fails or learns what is wrong.
+
+The others need constant actions or more steps, or advise what only some trainings want.
+"""
+
+
+def advise(m: Measurements, grave: bool = False) -> list[Advice]:
+    """What the rules say, or only those `AT_START`."""
+    rules = [rule for rule in RULES if not grave or rule.name in AT_START]
+    return [Advice(rule.name, *said) for rule in rules if (said := rule.check(m)) is not None]
 
 
 def faulty(m: Measurements) -> Flags:

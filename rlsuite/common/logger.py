@@ -42,6 +42,7 @@ class Logger:
         checkpoint_every: int = 1,
         suffix: str = "",
         stop_at: float = math.inf,
+        advise: Callable[[Any], Sequence[str]] | None = None,
     ) -> None:
         """Remember where to write.
 
@@ -57,6 +58,7 @@ class Logger:
             checkpoint_every: epochs from one checkpoint of the whole state to the next; 0 for none.
             suffix: what joins the name of the run's folder, after the seed.
             stop_at: a return; the run ends as soon as an epoch's mean reaches it and test episodes confirm it.
+            advise: what to say about random play at the start, a line each, given its `Recording`.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,
@@ -67,7 +69,7 @@ class Logger:
         )
         self.resume, self.checkpoint_every = Path(resume) if resume else None, checkpoint_every
         self.suffix = suffix
-        self.stop_at = stop_at
+        self.stop_at, self.advise = stop_at, advise
         self.stopped_at: int | None = None
         """env steps after which the run ended early, see `stop_at`"""
         self.run_dir: Path | None = None

@@ -14,7 +14,7 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.envs.evaluation import test_episodes
-from rlsuite.envs.recording import look
+from rlsuite.envs.recording import Recording, look
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
 from rlsuite.rundir.checkpoint import Checkpoint, GlobalGenerators, signals_wait
@@ -46,6 +46,7 @@ class Training:
         self.memory = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
         self.state_scale = StateScale()
         self.returns = EpochReturns()
+        self.recording: Recording | None = None
         self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, "returns": self.returns, **parts}
         self.total_steps = _round_up(config.total_steps, envs.together)
         self.finished = 0  # epochs
@@ -80,6 +81,10 @@ class Training:
         run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
+        if self.recording is not None and logger.advise and not logger.quiet:
+            for text in logger.advise(self.recording):
+                logger.say(f"rlsuite: {text}")
+        self.recording = None  # it would fill the memory
         if is_flattened(envs.raw_obs_space):
             kind, features = type(envs.raw_obs_space).__name__, envs.obs_shape[0]
             logger.say(f"{kind} observations are flattened by gymnasium.spaces.flatten, to {features} numbers each")

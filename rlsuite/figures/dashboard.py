@@ -35,7 +35,7 @@ from rlsuite.figures.style import (
 from rlsuite.figures.unexplained import mark_unexplained
 from rlsuite.rundir.columns import GROUPS, TITLES
 from rlsuite.rundir.runs import Columns, Group, read_config, read_progress
-from rlsuite.rundir.summaries import FINISHED, summarize
+from rlsuite.rundir.summaries import FINISHED, random_return_of, summarize
 
 if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not wait for it
     from matplotlib.axes import Axes
@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # matplotlib takes long to import: --help and errors must not
 
 
 Average = Callable[..., Curve]  # `aggregate`, knowing what to draw against and how smooth
+RETURNED = {*RETURNS, *itertools.chain(*RETURNS.values()), "EliteRet"}
+"""Columns of undiscounted returns, which can be compared with that of random play."""
 BELOW = 1.2  # a logarithmic axis begins at the smallest value, divided by this
 
 
@@ -90,11 +92,23 @@ def draw_dashboard(
     if any(column in RETURNS and set(RETURNS[column]) <= set(known) for column in drawn):
         shaded = "palest" if len(configs) > 1 else "band around the return"
         subtitle += f" · {shaded}: from each epoch's worst episode to its best"
+    random = _random_returns(begun)
+    if random and drawn & RETURNED:
+        subtitle += " · dotted: random play"
     if smooth > 1:
         subtitle += f" · each point: mean of the last {smooth} epochs"
     draw_frame(fig, (width, height), title_of(configs), subtitle, entries, caption_of(configs))
-    _draw_panels(fig.subplots(n_rows, n_cols, squeeze=False), cells, envs, x, smooth)
+    _draw_panels(fig.subplots(n_rows, n_cols, squeeze=False), cells, envs, x, smooth, random)
     return [group for group in groups if (group.env, group.label) not in found]
+
+
+def _random_returns(groups: Sequence[Group]) -> dict[str, float]:
+    """Return for each environment the mean over its runs of what random play returned there, where any says so."""
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        found.setdefault(group.env, []).extend(random_return_of(read_config(run)) for run in group.runs)
+    known = {env: [ret for ret in returns if abs(ret) < HUGE] for env, returns in found.items()}
+    return {env: float(np.mean(returns)) for env, returns in known.items() if returns}
 
 
 def _entries(labels: Sequence[str], groups: Sequence[Group], begun: Sequence[Group], letters: int) -> list[str]:
@@ -138,8 +152,9 @@ def _draw_panels(
     envs: Mapping[str, Sequence[Sequence[Columns]]],
     x: str,
     smooth: int,
+    random: Mapping[str, float],
 ) -> None:
-    """Fill the grid with what `_arrange` has put into its cells."""
+    """Fill the grid with what `_arrange` has put into its cells, and returns of random play into those of returns."""
     average = functools.partial(aggregate, x_column=x, smooth=smooth)
     alone = sum(len(runs) for logs in envs.values() for runs in logs) == 1
     panels: dict[str, list[Axes]] = {env: [] for env in envs}
@@ -153,6 +168,8 @@ def _draw_panels(
         else:
             ax.set_xlim(_x_limits(envs[env], x))
         panels[env].append(ax)
+        if column in RETURNED and env in random:
+            ax.axhline(random[env], color=GREY, linestyle=":", linewidth=1.2, zorder=1.5)
         _draw_panel(ax, column, envs[env], average, x, opacity=0.18 if alone else 0.07)
     for env, axes in panels.items():
         for ax in axes[-grid.shape[1] :]:

@@ -13,7 +13,15 @@ from rlsuite.figures.intervals import Array, measured
 from rlsuite.rundir.runs import Columns, Group, read_progress, whole_label
 from rlsuite.rundir.summaries import DAMAGED, RETURN, TEST_RETURN, summarize
 
-NAMES = {"n": "n", "final": "final return", "low": "from", "high": "to", "best": "best", "area": "area"}
+NAMES = {
+    "n": "n",
+    "final": "final return",
+    "low": "from",
+    "high": "to",
+    "best": "best",
+    "area": "area",
+    "random": "random",
+}
 
 
 class Row(NamedTuple):
@@ -31,6 +39,8 @@ class Row(NamedTuple):
     """highest mean return of an epoch, of any run"""
     area: float
     """mean over the runs of the area under the curve of the return, divided by the env steps below it"""
+    random: float
+    """mean over the runs of what random play returned at their start"""
 
 
 def tabulate(groups: Sequence[Group]) -> list[Row]:
@@ -51,10 +61,11 @@ def tabulate(groups: Sequence[Group]) -> list[Row]:
                 raise UserError(f"{summary.run}: {summary.why}")
         final, best = (_finite([getattr(s, name) for s in summaries]) for name in ("ret", "best"))
         area = _finite([area_under_curve(log) for log in logs])
+        random = _finite([s.random for s in summaries])
         mean, low, high = estimate(final[:, None]) if final.size else (np.nan,) * 3
-        height = float(area.mean()) if area.size else np.nan
+        height, chance = (float(values.mean()) if values.size else np.nan for values in (area, random))
         name = whole_label(group, groups)
-        rows.append(Row(name, final.size, mean, low, high, best.max(initial=-np.inf), height))
+        rows.append(Row(name, final.size, mean, low, high, best.max(initial=-np.inf), height, chance))
     return [row if row.n else row._replace(best=np.nan) for row in rows]
 
 
@@ -89,6 +100,7 @@ def lines_of(rows: Sequence[Row]) -> list[str]:
         "final return: mean of n runs, of each the final test episodes or else its last epoch",
         "; ".join(["from, to: 95% t-interval of that mean", *few]),
         "best: highest mean return of an epoch; area: under the curve of the return, divided by its env steps",
+        "random: mean return of random play at the start",
     ]
 
 
