@@ -91,6 +91,20 @@ def test_statistics_shares_and_memory_are_those_of_all_ranks(tmp_path: Path) -> 
 SPLIT = {"steps_per_epoch": 256, "total_steps": 1024, "num_envs": 1, "test_episodes": 0}
 
 
+@pytest.mark.slow
+def test_random_play_is_that_of_one_rank(tmp_path: Path) -> None:
+    words = small_command("ppo", data_dir="data")
+    for count in (1, 2):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        done = ranks(count, folder, "-m", "rlsuite.run", *words)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_config(find_runs([tmp_path / f"{count}"])[0])["random_play"] for count in (1, 2))
+    assert one == two
+    assert one["episodes"] > 0
+    assert done.stdout.count("random play  ") == 1
+
+
 def test_networks_are_bit_equal_on_all_ranks_after_every_epoch(tmp_path: Path) -> None:
     """And equal seeds and ranks write equal bytes: PPO trains twice."""
     lines = [small_command(algo, data_dir=tmp_path, **SPLIT, **NORMALIZED[algo]) for algo in ALGORITHMS]

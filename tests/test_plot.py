@@ -243,7 +243,7 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "t.csv"
     assert plot.main([str(run), "--table", "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{printed}{out}\n"
-    assert out.read_text().splitlines() == ["group,n,final,low,high,best,area", "exp,1,30.0,,,30.0,20.0"]
+    assert out.read_text().splitlines() == ["group,n,final,low,high,best,area,random", "exp,1,30.0,,,30.0,20.0,"]
     assert sorted(os.listdir(run)) == ["config.json", "progress.txt"]
     assert "must end in .csv" in refused(capsys, run, "--table", "--out", tmp_path / "t.png")
     assert "can't write" in refused(capsys, run, "--table", "--out", tmp_path / "no" / "t.csv")

@@ -73,7 +73,7 @@ def test_csv_has_all_digits_and_every_column(tmp_path: Path, capsys: pytest.Capt
     (row,) = shown(capsys, tmp_path)
     assert row == {
         **{"algo": "ppo", "env": "CartPole-v1", "seed": "0", "state": "finished", "why": "", "steps": "200"},
-        **{"total_steps": "200", "return": "12.3456789", "std": "1.23456789", "best": "12.3456789"},
+        **{"total_steps": "200", "return": "12.3456789", "std": "1.23456789", "best": "12.3456789", "random": ""},
         **{"started": "2026-01-02 03:04:05", "seconds": "120", "note": 'a, "b"\nc', "run": str(run)},
     }
 
@@ -175,7 +175,14 @@ def summaries(count: int = 3, **changes: Any) -> list[Summary]:
             run=Path(f"data/ppo_LunarLander-v3/2026-01-01_00-00-00_s{seed}"),
             settings={"algo": "ppo", "env": "LunarLander-v3", "lam": f"0.9{seed}", "net": "[64, 64, 64, 64, 64, 64]"},
             **{"seed": f"{seed}", "state": "stopped", "why": "", "steps": 99_999.0, "total_steps": 100_000.0},
-            **{"ret": 12.345, "std": 0.5, "best": 20.0, "started": datetime(2026, 1, 1), "seconds": 4000.0},
+            **{
+                "ret": 12.345,
+                "std": 0.5,
+                "best": 20.0,
+                "random": math.nan,
+                "started": datetime(2026, 1, 1),
+                "seconds": 4000.0,
+            },
             note="is lam to blame, or is it the network that is too large?",
         )._replace(**changes)
         for seed in range(count)
@@ -206,6 +213,14 @@ def test_nothing_in_a_file_reaches_the_terminal_as_a_command() -> None:
     (line,) = runs.table(summaries(1, note="\x1b[2Jred\ud800\nnew\tline"))[1:2]
     assert "[2Jred new line" in line
     assert line.isprintable()
+
+
+def test_random_play_has_a_column_that_gives_way_before_the_state() -> None:
+    found = summaries(random=22.9876)
+    head, line = runs.table(found, 100, 2026)[:2]
+    assert "random" in head
+    assert "  23.0" in line or "    23" in line
+    assert "random" not in runs.table(found, 60, 2026)[0]
 
 
 def test_a_column_in_which_nothing_stands_is_left_out() -> None:

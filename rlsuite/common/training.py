@@ -14,7 +14,7 @@ from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
 from rlsuite.common.replay import ReplayBuffer
 from rlsuite.envs.evaluation import test_episodes
-from rlsuite.envs.recording import Recording, look
+from rlsuite.envs.recording import look
 from rlsuite.envs.spaces import is_flattened
 from rlsuite.envs.stepping import Envs
 from rlsuite.rundir.checkpoint import Checkpoint, GlobalGenerators, signals_wait
@@ -46,7 +46,7 @@ class Training:
         self.memory = next((part for part in parts.values() if isinstance(part, ReplayBuffer)), None)
         self.state_scale = StateScale()
         self.returns = EpochReturns()
-        self.recording: Recording | None = None
+        self.recording: Any = None  # of random play at the start
         self.parts = {"ac": ac, "envs": envs, "state_scale": self.state_scale, "returns": self.returns, **parts}
         self.total_steps = _round_up(config.total_steps, envs.together)
         self.finished = 0  # epochs

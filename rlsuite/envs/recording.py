@@ -79,7 +79,7 @@ def record(env_fn: EnvFn, steps: int = STEPS, seed: int = 0, constant_steps: int
         except Exception as error:  # foreign code
             text = " ".join(str(error).split())
             raise EnvError(f"the environment failed under random play: {type(error).__name__}: {text}") from error
-        found = {"idle": tuple(idle), "repeats": repeats, "forgets": forgets, "steps_per_second": speed}
+        found: dict[str, Any] = {"idle": tuple(idle), "repeats": repeats, "forgets": forgets, "steps_per_second": speed}
         return Recording(random=random, constant=constant, **found, **_stated(env, numeric))
 
 
@@ -111,7 +111,12 @@ def look(env_fn: EnvFn, steps: int, seed: int) -> tuple[dict[str, Any], Recordin
             began = time.perf_counter()
             play = _play("random", env, act_space.sample, steps, seed, LOOK_EPISODES, numeric.size)
             speed = len(play.rew) / max(time.perf_counter() - began, 1e-9)
-            told = {"idle": (), "repeats": True, "forgets": True, "steps_per_second": speed}  # nothing was tried
+            told: dict[str, Any] = {
+                "idle": (),
+                "repeats": True,
+                "forgets": True,
+                "steps_per_second": speed,
+            }  # nothing was tried
             return _facts(play), Recording(random=play, constant=(), **told, **_stated(env, numeric))
     except Exception as error:  # foreign code
         return _facts(None, f"{type(error).__name__}: {' '.join(str(error).split())}"), None
@@ -239,9 +244,10 @@ def _play(
         if terminated[t] or truncated[t]:
             episode += 1
             if episode == episodes:
-                return Play(name, *(part[: t + 1] for part in (before, after, rew, terminated, truncated)))
+                steps = t + 1
+                break
             obs = begin(env, episode_seed(seed, RANDOM_STEPS, 0, episode))[:numbers]
-    return Play(name, before, after, rew, terminated, truncated)
+    return Play(name, before[:steps], after[:steps], rew[:steps], terminated[:steps], truncated[:steps])
 
 
 def begin(env: gym.Env, seed: int) -> NDArray[Any]:

@@ -168,9 +168,9 @@ def _draw_panels(
         else:
             ax.set_xlim(_x_limits(envs[env], x))
         panels[env].append(ax)
-        if column in RETURNED and env in random:
-            ax.axhline(random[env], color=GREY, linestyle=":", linewidth=1.2, zorder=1.5)
         _draw_panel(ax, column, envs[env], average, x, opacity=0.18 if alone else 0.07)
+        if column in RETURNED and env in random and ax.lines:
+            ax.axhline(random[env], color=GREY, linestyle=":", linewidth=1.2, zorder=1.5)
     for env, axes in panels.items():
         for ax in axes[-grid.shape[1] :]:
             ax.set_xlabel(TITLES.get(x, one_line(x, 40)))

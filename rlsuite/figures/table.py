@@ -84,8 +84,9 @@ def area_under_curve(log: Columns) -> float:
 
 def lines_of(rows: Sequence[Row]) -> list[str]:
     """Return the table as lines, and below it what its columns are."""
-    cells = [["group", *NAMES.values()]]
-    cells += [[row.group, f"{row.n}", *map(_digits, row[2:])] for row in rows]
+    chance = any(np.isfinite(row.random) for row in rows)
+    cells = [["group", *NAMES.values()], *([row.group, f"{row.n}", *map(_digits, row[2:])] for row in rows)]
+    cells = cells if chance else [line[:-1] for line in cells]
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([group.ljust(wide[0]), *(c.rjust(w) for c, w in zip(rest, wide[1:], strict=True))]).rstrip()
@@ -100,7 +101,7 @@ def lines_of(rows: Sequence[Row]) -> list[str]:
         "final return: mean of n runs, of each the final test episodes or else its last epoch",
         "; ".join(["from, to: 95% t-interval of that mean", *few]),
         "best: highest mean return of an epoch; area: under the curve of the return, divided by its env steps",
-        "random: mean return of random play at the start",
+        *["random: mean return of random play at the start"] * chance,
     ]
 
 

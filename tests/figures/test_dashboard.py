@@ -47,6 +47,19 @@ def test_one_run_shows_the_range_of_its_episodes(tmp_path: Path, make_run: MakeR
     assert not fig.legends
 
 
+def test_random_play_is_a_dotted_line_in_the_panels_of_returns(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = [
+        make_run(tmp_path / f"{env}{seed}", env=env, seed=seed, **({"random_play": {"return": ret}} if ret else {}))
+        for env, seed, ret in (("A", 0, 4.0), ("A", 1, 6.0), ("B", 0, -7.0), ("C", 0, None))
+    ]
+    fig = draw(*runs, columns=("AverageEpRet", "MinEpRet", "Entropy"))
+    dotted = [[line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"] for ax in fig.axes]
+    assert dotted == [[5], [5], [], [-7], [-7], [], [], [], []]
+    assert "dotted: random play" in texts(fig)
+    assert "random play" not in texts(draw(*runs, columns=("Entropy",)))
+    assert "random play" not in texts(draw(runs[-1]))
+
+
 def test_seeds_are_one_curve_and_groups_differ_in_colour_and_line(tmp_path: Path, make_run: MakeRun) -> None:
     runs = [make_run(tmp_path / f"{lr}_{s}", {"KL": [s, s, s]}, pi_lr=lr, seed=s) for lr in (1, 2) for s in (1, 2, 6)]
     fig = draw(*runs, columns=("KL",))

@@ -24,9 +24,9 @@ def test_a_row_per_group(tmp_path: Path, make_run: MakeRun) -> None:
     first, second, third = tabulate(group_by_settings(runs))
     width = 4.302652729911275 * (7 / 3) ** 0.5
     area = np.mean([(0 + 2 * (9 + s) + v) / 4 for s, v in enumerate(finals)])
-    assert first[1:] == pytest.approx((3, 3, 3 - width, 3 + width, 11, area))
-    assert second[1:] == pytest.approx((1, 5, nan, nan, 5, 4.5), nan_ok=True)
-    assert third[1:] == pytest.approx((0, nan, nan, nan, nan, nan), nan_ok=True)
+    assert first[1:] == pytest.approx((3, 3, 3 - width, 3 + width, 11, area, nan), nan_ok=True)
+    assert second[1:] == pytest.approx((1, 5, nan, nan, 5, 4.5, nan), nan_ok=True)
+    assert third[1:] == pytest.approx((0, nan, nan, nan, nan, nan, nan), nan_ok=True)
 
 
 def test_the_final_return_is_that_of_the_test_episodes(tmp_path: Path, make_run: MakeRun) -> None:
@@ -53,6 +53,15 @@ def test_a_damaged_run_is_not_left_out_without_a_word(tmp_path: Path, make_run: 
         tabulate(group_by_settings(runs))
 
 
+def test_random_play_has_a_column_where_a_run_knows_it(tmp_path: Path, make_run: MakeRun) -> None:
+    groups = group_by_settings([make_run(tmp_path / f"{s}", seed=s, random_play={"return": 4 * s}) for s in (1, 2)])
+    (row,) = tabulate(groups)
+    assert row.random == 6
+    head, line, *_, last = lines_of([row])
+    assert (head.split()[-1], line.split()[-1]) == ("random", "6")
+    assert last == "random: mean return of random play at the start"
+
+
 def test_the_area_is_weighted_by_steps() -> None:
     log = {"TotalEnvInteracts": np.array([0.0, 1, 11]), "AverageEpRet": np.array([0.0, 2, 4])}
     assert area_under_curve(log) == pytest.approx((1 * 1 + 3 * 10) / 11)
@@ -68,6 +77,6 @@ def test_lines_and_csv(tmp_path: Path, make_run: MakeRun) -> None:
     assert lines[2].split() == ["b,", "c", "1", "30", "-", "-", "30", "20"]
     assert "from, to: 95% t-interval of that mean; fewer than 3 runs: no interval; fewer than 5 runs are few" in lines
     header, first, second = csv_of(rows).splitlines()
-    assert header == "group,n,final,low,high,best,area"
-    assert [float(cell) for cell in first.split(",")[1:]] == pytest.approx(rows[0][1:])
-    assert second == '"b, c",1,30.0,,,30.0,20.0'
+    assert header == "group,n,final,low,high,best,area,random"
+    assert [float(cell) for cell in first.split(",")[1:-1]] == pytest.approx(rows[0][1:-1])
+    assert second == '"b, c",1,30.0,,,30.0,20.0,'
