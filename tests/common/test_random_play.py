@@ -237,5 +237,6 @@ def test_the_end_names_what_random_play_returned(tmp_path: Path, capsys: pytest.
     assert main(small_command("random", env="rlsuite-test/Steps-v0", data_dir=tmp_path)) == 0
     out = capsys.readouterr().out
     assert (
-        "\nfinal return 3.0 ± 0.0 (min 3.0, max 3.0; 1 sampled test episodes)\nrandom play  3.0 ± 0.0 (17 epis" in out
+        "\nfinal return 3.00 ± 0.00 (min 3.00, max 3.00; 1 sampled test episodes)\nrandom play  3.00 ± 0.00 (17 ep"
+        in out
     )
