@@ -126,9 +126,9 @@ def test_each_key_is_a_step_and_the_returns_stand_beside_that_of_random_play(
 
 
 def test_in_real_time_keys_are_held_and_a_step_takes_its_time(play: Player) -> None:
-    code, _ = play([START, *[[]] * 4, ["+2"], *[[]] * 4, ["-2", "+3", "-3"], *[[]] * 4])
+    code, _ = play([START, *[[]] * 4, ["+2"], *[[]] * 4, ["-2", "+3", "-3"], *[[]] * 4, START, *[[]] * 5])
     assert code == 0
-    assert Counted.actions == [0, 2, 3]  # 20 a second are one in 5 frames of 10 ms; a tap between them counts, too
+    assert Counted.actions == [0, 2, 3, 0]  # 20 a second are one in 5 frames of 10 ms; a tap between them counts, too
     play([START, *[[]] * 20], "--fps", "10")
     assert len(Counted.actions) == 2
 
@@ -137,6 +137,8 @@ def test_space_pauses(play: Player) -> None:
     _, frames = play([START, [], START, *[[]] * 5, START, []], "--fps", "100")
     assert len(Counted.actions) == 4 - 1
     assert [frame[1] for frame in frames[3:8]] == ["space: go on"] * 5
+    play([START, ["+1", "-1"], START, ["+2", "-2"], [], START, [], ["+3"]], "--fps", "0")
+    assert Counted.actions == [1, 3]
 
 
 @pytest.mark.parametrize("end", [["+escape"], ["x"], [KeyboardInterrupt()]])
