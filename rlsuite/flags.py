@@ -6,17 +6,22 @@ to its plain type: {"env": str, "gamma": float, "hidden_sizes": tuple[int, ...]}
 
 import difflib
 import itertools
+import json
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from decimal import Decimal
 from io import StringIO
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from rlsuite.errors import UserError
 from rlsuite.settings import annotations, base_type, flag
 from rlsuite.synonyms import counterparts
+
+if TYPE_CHECKING:
+    from rlsuite.analysis.preflight import Advice
 
 # Threads have one stderr to redirect, and tyro reads source with a parser of CPython's that threads can't share.
 _ONE_AT_A_TIME = threading.Lock()
@@ -175,3 +180,33 @@ def parse(command: type[Any], argv: Sequence[str], program: str, default: Any = 
         text = re.sub(r"^.*?(Error parsing|invalid choice) ", "", text)
         text = re.sub(r" ?(Argument helptext:|For full helptext).*$", "", text)
         raise UserError(text or "a value is of the wrong type; see --help") from None
+
+
+def pasted(advice: "Sequence[Advice]", env_kwargs: str = "{}") -> dict[str, str | None]:
+    """All advised flags and their values, None of a switch; keyword arguments are added to those that there are."""
+    from rlsuite.envs.making import json_object
+
+    flags: dict[str, str | None] = {}
+    kwargs = json_object(env_kwargs, "--env-kwargs")
+    for each in advice:
+        for name, value in each.flags.items():
+            if name == "env_kwargs":
+                kwargs = {**value, **kwargs}
+            else:
+                flags[name] = None if value is True else f"{value:g}"
+    return {**({"env_kwargs": json.dumps(kwargs)} if kwargs else {}), **flags}
+
+
+def words(advice: "Sequence[Advice]", env_kwargs: str = "{}") -> str:
+    """The advised flags as they are pasted; "" without any."""
+    return spelled(pasted(advice, env_kwargs))
+
+
+def spelled(flags: Mapping[str, str | None]) -> str:
+    """Flags and their values as they are typed."""
+    return " ".join(flag(k) if value is None else f"{flag(k)} {shlex.quote(value)}" for k, value in flags.items())
+
+
+def told(advice: "Sequence[Advice]") -> list[str]:
+    """Each piece of advice as a line, which ends in the flags that follow it."""
+    return [f"{each.rule}: {': '.join(filter(None, (each.text, words([each]))))}" for each in advice]

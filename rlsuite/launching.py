@@ -22,6 +22,7 @@ from annotated_types import Interval
 
 from rlsuite import mpi
 from rlsuite.errors import EnvError, NonFiniteError, UserError, exit_code
+from rlsuite.flags import words
 from rlsuite.rundir.files import claim, is_locked
 from rlsuite.rundir.runs import read_config, read_object, read_progress
 from rlsuite.rundir.summaries import number, random_return_of
@@ -324,7 +325,6 @@ def at_start(config: Any, recording: Any) -> list[str]:
         recording: random play at the start, a `Recording`.
     """
     from rlsuite.analysis.preflight import GRAVE, Advice, advise, measure
-    from rlsuite.preflight import words
 
     measured = measure(recording, getattr(config, "gamma", 0.99), config.frame_skip, tolerance=GRAVE)
     lines = []

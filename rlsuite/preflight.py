@@ -1,8 +1,6 @@
 """The door to an environment before training: `python -m rlsuite.preflight --env ID [--by-hand | --out FILE]`."""
 
-import json
 import math
-import shlex
 import sys
 import time
 import warnings
@@ -16,7 +14,7 @@ from rlsuite.envs.making import configured_env, json_object
 from rlsuite.envs.recording import STEPS, record
 from rlsuite.errors import ArgumentParser, EnvError, NonFiniteError, UserError, exit_code
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
-from rlsuite.flags import fields_of
+from rlsuite.flags import fields_of, pasted, spelled, told
 from rlsuite.settings import flag
 
 BUDGET = 1_000_000
@@ -62,19 +60,6 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     return args
 
 
-def pasted(advice: Sequence[Advice], env_kwargs: str = "{}") -> dict[str, str | None]:
-    """All advised flags and their values, None of a switch; keyword arguments are added to those that there are."""
-    flags: dict[str, str | None] = {}
-    kwargs = json_object(env_kwargs, "--env-kwargs")
-    for each in advice:
-        for name, value in each.flags.items():
-            if name == "env_kwargs":
-                kwargs = {**value, **kwargs}
-            else:
-                flags[name] = None if value is True else f"{value:g}"
-    return {**({"env_kwargs": json.dumps(kwargs)} if kwargs else {}), **flags}
-
-
 def first_command(algo: str, args: Namespace, advice: Sequence[Advice]) -> str:
     """A training to begin with: what was given here, and what was advised and the algorithm has."""
     known = fields_of(import_module(f"rlsuite.algos.{algo}").Config)
@@ -86,21 +71,7 @@ def first_command(algo: str, args: Namespace, advice: Sequence[Advice]) -> str:
     if args.total_steps:
         given["total_steps"] = str(args.total_steps)
     flags = {name: v for name, v in {**given, **pasted(advice, args.env_kwargs)}.items() if name in known}
-    return f"python -m rlsuite.run {algo} {_words(flags)}"
-
-
-def words(advice: Sequence[Advice], env_kwargs: str = "{}") -> str:
-    """The advised flags as they are pasted; "" without any."""
-    return _words(pasted(advice, env_kwargs))
-
-
-def _words(flags: dict[str, str | None]) -> str:
-    return " ".join(flag(k) if value is None else f"{flag(k)} {shlex.quote(value)}" for k, value in flags.items())
-
-
-def told(advice: Sequence[Advice]) -> list[str]:
-    """Each piece of advice as a line, which ends in the flags that follow it."""
-    return [f"{each.rule}: {': '.join(filter(None, (each.text, words([each]))))}" for each in advice]
+    return f"python -m rlsuite.run {algo} {spelled(flags)}"
 
 
 def page(args: Namespace, played: str, measured: Measurements, advice: Sequence[Advice]) -> list[str]:

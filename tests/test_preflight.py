@@ -10,6 +10,7 @@ import pytest
 
 from rlsuite import preflight, run
 from rlsuite.analysis.preflight import Advice
+from rlsuite.flags import pasted
 from tests.analysis.wrong_environments import Point
 
 
@@ -48,7 +49,7 @@ def test_the_page_is_printed_and_drawn_and_its_first_command_works(
 
 def test_advised_arguments_of_the_environment_are_added_to_the_given_ones() -> None:
     advice = [Advice("a", "", {"env_kwargs": {"max_episode_steps": 1000}}), Advice("b", "", {"normalize_obs": True})]
-    flags = preflight.pasted(advice, '{"size": 3}')
+    flags = pasted(advice, '{"size": 3}')
     assert flags == {"env_kwargs": '{"max_episode_steps": 1000, "size": 3}', "normalize_obs": None}
 
 

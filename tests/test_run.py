@@ -125,7 +125,7 @@ def test_trains_on_every_kind_of_space(algo: str, env: str, tmp_path: Path, trai
     assert config["versions"]["gymnasium"] == gym.__version__
     names = {field.name for field in dataclasses.fields(CONFIGS[algo])}
     assert names <= set(config)
-    assert [name for name, value in config.items() if isinstance(value, dict)] == ["versions"]
+    assert {name for name, value in config.items() if isinstance(value, dict)} == {"random_play", "versions"}
 
     table = read_progress(run)
     assert table["Epoch"].tolist() == [1, 2, 3]
@@ -529,6 +529,7 @@ def test_an_interrupted_training_keeps_what_it_has(
     algo: str, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrapper, make = stop_at(700), gym.make
+    monkeypatch.setattr("rlsuite.common.training.Training._random_play", lambda self: {})
     untested = {"num_test_episodes": 0} if algo in OFF_POLICY else {}
     monkeypatch.setattr("gymnasium.make", lambda *args, **options: wrapper(make(*args, **options)))
     code = main([*command(algo, seed=(0, 1), total_steps=2048, data_dir=tmp_path, **untested), "--quiet"])

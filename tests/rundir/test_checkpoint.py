@@ -355,7 +355,7 @@ def test_settings_that_do_not_fit_are_one_line(tmp_path, train, capsys, change, 
     ("argv", "word"),
     [
         (["--resume"], "needs a value"),
-        (["--resume", "nowhere"], "no such directory"),
+        (["--resume", "nowhere"], "does not exist"),
         (["--resume", "{run}", "--gamma", "0.9"], "unknown flag"),
         (["--resume", "{run}", "--total-steps", "100"], "below the budget"),
         (["--resume", "{run}", "--total-steps", "x"], "x"),

@@ -31,11 +31,11 @@ def make_run(path: Path, rows: Any = ROWS, header: str = HEADER, **config: Any) 
 
 
 def test_a_finished_run_by_hand(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "r")
+    run = make_run(tmp_path / "r", random_play={"return": 21.5})
     (run / "result.json").write_text('{"TestEpisodes": 20, "AverageEpRet": 25.5, "StdEpRet": 0.5}')
     summary = summarize(run)
     assert summary._replace(settings={}) == (
-        *(run, {}, "3", "finished", "", 300, 300, 25.5, 0.5, 30, datetime(2026, 1, 2, 3, 4, 5), 4.5, "why?"),
+        *(run, {}, "3", "finished", "", 300, 300, 25.5, 0.5, 30, 21.5, datetime(2026, 1, 2, 3, 4, 5), 4.5, "why?"),
     )
     assert summary.settings == {"exp_name": tmp_path.name, "algo": "ppo", "env": "CartPole-v1", "total_steps": "300"}
 
