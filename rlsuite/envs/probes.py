@@ -6,9 +6,9 @@ all, the easiest first. γ is the discount; returns are not discounted.
 | id `rlsuite/...-v0` | what happens | what it asks | what is right |
 |---|---|---|---|
 | `OneStep` | one step, reward 1 | can the critic fit a constant? | V = Q = 1, every return 1 |
-| `ObservedReward` | one step, the reward is the observation, ±1 | does the critic see it? | V(s) = Q(s, a) = s, return 0 |
+| `ObservedReward` | one step, the reward is the observation, ±1 | does the critic see it? | V(s) = Q(s, a) = s |
 | `DelayedReward` | two steps, reward 1 at the second | does value travel back? | V(0) = γ, V(1) = 1, return 1 |
-| `ConstantReward` | reward 1 for ever, cut after 20 steps | is a time limit taken for an end? | V = 1/(1-γ), return 20 |
+| `ConstantReward` | reward 1 for ever, cut after 20 steps | is a time limit an end? | V = 1/(1-γ), return 20 |
 | `Target` | one step, reward -(a + 2)², a in [-3, 1] | which way to go? | a = -2, return 0, random -7/3 |
 | `Context` | one step, an action for each observation | is each action its own? | return 1, random 0 |
 | `Bandit` | one step, noisy rewards | does it average? | means 0, ½, 1: the best return is 1, random ½ |

@@ -1,0 +1,196 @@
+"""The door to testing an algorithm: `python -m rlsuite.probe ALGO_OR_FILE [--seed 0 1 2]`."""
+
+import dataclasses
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlsuite.analysis.ladder import RUNGS, TESTS, Measured, Rung, faults, settings_of, shown
+from rlsuite.common.logger import Logger
+from rlsuite.envs.evaluation import evaluate
+from rlsuite.envs.making import configured_env
+from rlsuite.errors import ArgumentParser, UserError, exit_code
+from rlsuite.launching import algorithm_names
+from rlsuite.rundir.runs import find_runs, read_progress
+
+
+class Result(NamedTuple):
+    """A rung, tried with one seed."""
+
+    rung: Rung
+    seed: int
+    faults: list[str]
+    shown: str
+    seconds: float
+
+
+def _arguments(argv: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m rlsuite.probe",
+        description="Train an algorithm on tasks of known answers, the easiest first, and say what part of it is broken"
+        " where one fails. Exit code 0 if all pass, 1 if one fails.",
+    )
+    help_algo = "a file of rlsuite/algos, or a path to one of your own, with Config and train; importing it runs it"
+    parser.add_argument("algo", metavar="ALGO_OR_FILE", help=help_algo)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one or more [0]")
+    args = parser.parse_args(argv)
+    if min(args.seed) < 0:
+        raise UserError(f"--seed must be at least 0, not {min(args.seed)}")
+    return args
+
+
+def algorithm(name: str) -> ModuleType:
+    """An algorithm of the suite's by its name, or one in a file.
+
+    Raises:
+        UserError: there is none, the file can't be imported, or lacks what an algorithm has.
+    """
+    if not name.endswith(".py"):
+        if name not in algorithm_names():
+            raise UserError(f"unknown algorithm {name!r}; there are {', '.join(algorithm_names())}, or a file my.py")
+        return import_module(f"rlsuite.algos.{name}")
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"there is no file {name}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look their annotations up
+    sys.path.insert(0, str(path.resolve().parent))  # as if the file were started
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{name} can't be imported: {_where(error)}") from error
+    for part in ("Config", "train"):
+        if not hasattr(module, part):
+            raise UserError(f"{name} has no {part}: an algorithm's file has Config and train, see rlsuite/algos/ppo.py")
+    return module
+
+
+def _where(error: BaseException) -> str:
+    """An error of foreign code and its line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
+    """Try all rungs whose actions the algorithm takes, the easiest first.
+
+    Raises:
+        UserError: it takes none, or its settings are not what they are elsewhere.
+    """
+    done: set[str] = set()
+    refused = ""
+    for rung in RUNGS:
+        if rung.instead in done:
+            continue
+        for seed in seeds:
+            try:
+                yield attempt(module, rung, seed)
+            except UserError as error:
+                refused = f"{error}"
+                break
+            done.add(rung.name)
+    if not done:
+        raise UserError(f"no probe is for this algorithm: {refused}")
+
+
+def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
+    """Train on a rung, in a folder that is gone afterwards, and compare with what is known.
+
+    Raises:
+        UserError: the algorithm does not take the actions of the probe.
+    """
+    known = [field.name for field in dataclasses.fields(module.Config)]
+    kwargs = json.dumps(rung.kwargs)
+    config = module.Config(f"rlsuite/{rung.env}-v0", **{**settings_of(rung, known), "env_kwargs": kwargs, "seed": seed})
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            logger = Logger(data_dir=folder, quiet=True, checkpoint_every=0)
+            measured = measure(module.train(config, logger=logger), config, rung, Path(folder))
+        except UserError:
+            raise
+        except Exception as error:
+            return Result(rung, seed, [_where(error)], _where(error), time.perf_counter() - begun)
+    return Result(rung, seed, faults(rung, measured), shown(rung, measured), time.perf_counter() - begun)
+
+
+def measure(ac: Any, config: Any, rung: Rung, folder: Path) -> Measured:
+    """What the networks that `train` returned do and believe, and what the run below a folder has logged."""
+    env = configured_env(config)
+    ret = float(np.mean(evaluate(ac.mode, env, TESTS, seed=0)[0]))
+    env.close()
+    progress = read_progress(find_runs([folder])[0])
+    columns = {name: float(column[-1]) for name, column in progress.items()}
+    obs = np.array(rung.obs, None if rung.obs and isinstance(rung.obs[0], int) else np.float32)
+    val = ac.value(obs) if len(obs) and hasattr(ac, "value") else None
+    return Measured(ret, val, action_values(ac, obs, rung.act) if len(rung.act) else None, columns)
+
+
+def action_values(ac: Any, obs: Any, act: Sequence[Any]) -> Any:
+    """Q(s, a) (S, A) of networks that have it, in one of two forms; None of others."""
+    if hasattr(ac, "values"):
+        return ac.values(obs)[:, list(act)]
+    if hasattr(ac, "action_value"):
+        return np.stack([ac.action_value(obs, np.full((len(obs), 1), a, np.float32)) for a in act], 1)
+    return None
+
+
+def row(*cells: str) -> str:
+    """A line of the table."""
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 22, 31, 33, 25, 5), strict=True)).rstrip()
+
+
+def probe(args: Namespace) -> bool:
+    """Climb, printing a line for each rung, and say what is broken; whether all is well.
+
+    Raises:
+        UserError: no such algorithm, or no probe for it.
+    """
+    module = algorithm(args.algo)
+    failed: list[Result] = []
+    print(row("", "rung", "isolates", "known", "measured", "s"))
+    results = []
+    for result in climb(module, args.seed):
+        rung = result.rung
+        results.append(result)
+        failed += [result] * bool(result.faults)
+        name = rung.name + (f" s{result.seed}" if len(args.seed) > 1 else "")
+        verdict = "FAIL" if result.faults else "pass"
+        print(row(verdict, name, rung.isolates, rung.known(), result.shown, f"{result.seconds:.1f}"), flush=True)
+    print()
+    if not failed:
+        print(f"All {len(results)} pass.")
+        return True
+    first = failed[0]
+    print(f"{len(failed)} of {len(results)} fail. The first is {first.rung.name}: {'; '.join(first.faults)}.")
+    print(f"Look here first: {first.rung.broken}.")
+    return False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; bad input becomes one line and exit code 2."""
+    try:
+        return 0 if probe(_arguments(argv)) else 1
+    except UserError as error:
+        print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
