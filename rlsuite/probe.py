@@ -94,7 +94,7 @@ def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
     done: set[str] = set()
     refused = ""
     for rung in RUNGS:
-        if rung.instead in done:
+        if rung.instead in done or (rung.needs and rung.needs not in known_settings(module)):
             continue
         for seed in seeds:
             try:
@@ -105,6 +105,11 @@ def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
             done.add(rung.name)
     if not done:
         raise UserError(f"no probe is for this algorithm: {refused}")
+
+
+def known_settings(module: ModuleType) -> list[str]:
+    """The settings that an algorithm has."""
+    return [field.name for field in dataclasses.fields(module.Config)]
 
 
 def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
@@ -135,6 +140,7 @@ def measure(ac: Any, config: Any, rung: Rung, folder: Path) -> Measured:
     env.close()
     progress = read_progress(find_runs([folder])[0])
     columns = {name: float(column[-1]) for name, column in progress.items()}
+    columns |= {f"mean {name}": float(column.mean()) for name, column in progress.items()}
     obs = np.array(rung.obs, None if rung.obs and isinstance(rung.obs[0], int) else np.float32)
     val = ac.value(obs) if len(obs) and hasattr(ac, "value") else None
     return Measured(ret, val, action_values(ac, obs, rung.act) if len(rung.act) else None, columns)

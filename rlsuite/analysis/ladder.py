@@ -94,7 +94,7 @@ class Rung(NamedTuple):
     within: float = 0.1
     """how far a value may be from the right one"""
     columns: Mapping[str, tuple[float, float]] = {}
-    """further columns of the last epoch, with their range"""
+    """columns of the last epoch, with their range; "mean KL" is the mean of KL over all epochs"""
     instead: str = ""
     """the rung that says the same with another kind of action; of the two, the first that an algorithm takes counts"""
 
@@ -123,7 +123,7 @@ class Measured(NamedTuple):
     q: Array | None
     """Q(s, a) (S, A), likewise"""
     columns: Mapping[str, float]
-    """last row of the log"""
+    """the last row of the log, and means over all rows"""
 
 
 def settings_of(rung: Rung, known: Sequence[str]) -> dict[str, Any]:
@@ -175,6 +175,7 @@ def shown(rung: Rung, measured: Measured) -> str:
 CONTINUOUS = {"continuous": True}
 ENDS = (-1.0, 1.0)  # two actions of one number
 CHAIN = [0.9 ** (4 - s) for s in range(5)]
+SCALE = float(np.std([(1 - 0.9**t) / 0.1 for t in range(1, 21)]))  # of discounted returns, 20 rewards of 1
 BACK = [0.9 * CHAIN[max(s - 1, 0)] for s in range(5)]
 
 
@@ -192,6 +193,26 @@ def _number(discrete: Rung, **changes: Any) -> Rung:
     return discrete._replace(**{"name": name, "kwargs": kwargs, "q": (), "act": (), **changes})
 
 
+OBSERVED = Rung(
+    "ObservedReward",
+    "the critic sees the state",
+    "what the critic is fed: observations and targets that belong together, the encoder, what broadcasts",
+    "ObservedReward",
+    obs=[[-1.0], [1.0]],
+    val=[-1, 1],
+)
+CONSTANT = Rung(
+    "ConstantReward",
+    "a time limit is no end",
+    "a truncated episode is taken for a terminated one, or its last observation for the next one's first",
+    "ConstantReward",
+    steps=5000,
+    settings={"gamma": 0.9},
+    least=20,
+    obs=[[1.0]],
+    val=[10],
+    within=0.5,
+)
 TARGET = Rung(
     "Target",
     "the policy goes where reward is",
@@ -220,14 +241,14 @@ CONTEXT = Rung(
 BANDIT = Rung(
     "Bandit",
     "the mean of noisy rewards",
-    "averaging: learning rates, the size of batches, advantages and what they are compared with",
+    "averaging: learning rates, batches, an error that is clipped so that the median is learned, not the mean",
     "Bandit",
     steps=4000,
-    least=0.85,
+    least=1.5,
     obs=[[1.0]],
     act=(0, 1, 2),
-    q=[[0, 0.5, 1]],
-    within=0.2,
+    q=[[0, 1, 2]],
+    within=0.4,
 )
 CHAINED = Rung(
     "Chain",
@@ -263,16 +284,7 @@ RUNGS: tuple[Rung, ...] = (
             val=[1],
         )
     ),
-    *_either(
-        Rung(
-            "ObservedReward",
-            "the critic sees the state",
-            "what the critic is fed: observations and targets that belong together, the encoder, what broadcasts",
-            "ObservedReward",
-            obs=[[-1.0], [1.0]],
-            val=[-1, 1],
-        )
-    ),
+    *_either(OBSERVED),
     *_either(
         Rung(
             "DelayedReward",
@@ -286,30 +298,88 @@ RUNGS: tuple[Rung, ...] = (
             val=[0.5, 1],
         )
     ),
-    *_either(
-        Rung(
-            "ConstantReward",
-            "a time limit is no end",
-            "a truncated episode is taken for a terminated one, or its last observation for the next one's first",
-            "ConstantReward",
-            steps=5000,
-            settings={"gamma": 0.9},
-            least=20,
-            obs=[[1.0]],
-            val=[10],
-            within=0.5,
-        )
-    ),
+    *_either(CONSTANT),
     TARGET,
     _number(TARGET, steps=6000, least=-0.15, act=(-3.0, -2.0, -1.0), q=[[-1, 0, -1]]),
     CONTEXT,
     _number(CONTEXT, steps=5000, act=(-0.5, 0.5), q=[[1, 0], [0, 1]]),
     BANDIT,
-    _number(BANDIT, steps=6000, act=(0.0, 0.5, 1.0), q=[[0.75, 1, 0.75]]),
+    _number(BANDIT, steps=6000, act=(0.0, 0.5, 1.0), q=[[1, 2, 1]]),
     CHAINED,
     _number(CHAINED, act=ENDS, q=CHAINED.q),
     SWITCHES,
     _number(SWITCHES, least=7.2),
+    *_either(
+        OBSERVED._replace(
+            name="Offset",
+            isolates="observations are standardised",
+            broken="the statistics of observations: what they are divided by, when they change",
+            kwargs={"offset": 1000.0},
+            settings={"normalize_obs": True},
+            needs="normalize_obs",
+            obs=[[999.0], [1001.0]],
+        )
+    ),
+    *_either(
+        CONSTANT._replace(
+            name="Scaled",
+            isolates="rewards are scaled",
+            broken="the scale of rewards: the deviation of what, over which ends, and no shift",
+            settings={"gamma": 0.9, "scale_reward": True},
+            needs="scale_reward",
+            val=[10 / SCALE],
+            within=0.2,
+        )
+    ),
+    Rung(
+        "Bonus",
+        "the bonus for entropy",
+        "the entropy bonus: its sign, its weight, the entropy itself",
+        "Context",
+        steps=5000,
+        settings={"ent_coef": 2.0},
+        needs="ent_coef",
+        # 2 H + the gain of the better action: 0.545 nats where advantages are standardised, else 0.582.
+        columns={"Entropy": (0.48, 0.64)},
+    ),
+    Rung(
+        "Temperature",
+        "a temperature that is learned",
+        "the temperature's loss: its sign, the target, the entropy of all components",
+        "Switches",
+        kwargs=CONTINUOUS,
+        steps=6000,
+        settings={"gamma": 0.5, "alpha": 0.1, "alpha_lr": 0.01, "target_entropy": -0.5},
+        needs="target_entropy",
+        # The best policy is a Gaussian of variance α/2 in each of both components, so that -½ = ½ ln(π e α).
+        columns={"Entropy": (-1.2, -0.8), "Alpha": (0.03, 0.06)},
+    ),
+    Rung(
+        "Trust",
+        "steps as long as allowed",
+        "the length of the step: the KL (of which to which), the line search, the root",
+        "Target",
+        settings={"target_kl": 0.01, "rollout_len": 50, "steps_per_epoch": 200},
+        needs="backtrack_iters",
+        columns={"mean KL": (0.006, 0.0101)},
+    ),
+    Rung(
+        "Penalty",
+        "a penalty holds the KL",
+        "the penalty: its sign, the KL (of which to which), how its weight adapts, the early stop that it replaces",
+        "Target",
+        steps=6000,
+        settings={"kl_coef": 0.1, "target_kl": 0.01, "rollout_len": 50, "steps_per_epoch": 200},
+        needs="kl_coef",
+        columns={"mean KL": (0.004, 0.018), "mean StopIter": (4, 4)},
+    ),
+    CHAINED._replace(
+        name="Heads",
+        isolates="dueling heads, double targets",
+        broken="the mean of the advantages' head; the choice of the next action",
+        settings={"gamma": 0.9, "dueling": True, "double_q": True},
+        needs="dueling",
+    ),
     *_either(
         Rung(
             "LongChain",

@@ -11,7 +11,7 @@ all, the easiest first. γ is the discount; returns are not discounted.
 | `ConstantReward` | reward 1 for ever, cut after 20 steps | is a time limit an end? | V = 1/(1-γ), return 20 |
 | `Target` | one step, reward -(a + 2)², a in [-3, 1] | which way to go? | a = -2, return 0, random -7/3 |
 | `Context` | one step, an action for each observation | is each action its own? | return 1, random 0 |
-| `Bandit` | one step, noisy rewards | does it average? | means 0, ½, 1: the best return is 1, random ½ |
+| `Bandit` | one step, skewed noise on the reward | does it learn the mean? | Q = 0, 1, 2; return 2, random 1 |
 | `Chain` | 5 states, reward 1 at the right end | do policy and value lift each other? | V = γ^(steps to go - 1) |
 | `Switches` | 4 steps, an action of two components | is each of them trained? | return 8, random 10/3 |
 | `LongChain` | 30 states, any wrong step leads back to 0 | nothing can be learned | return 0, the best would be 1 |
@@ -59,18 +59,25 @@ class OneStep(gym.Env):
 
 
 class ObservedReward(OneStep):
-    """One step; the observation is -1 or 1, and it is the reward. V(s) = Q(s, a) = s; returns are 0 on average."""
+    """One step; the reward is -1 or 1, and the observation is that, plus `offset`. V = Q = the reward; return 0 ± 1.
 
-    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    With an offset of 1000, networks can't tell the two apart, unless observations are standardised.
+    """
+
+    def __init__(self, continuous: bool = False, offset: float = 0.0) -> None:
+        """For algorithms of either kind of action."""
+        super().__init__(continuous)
+        self.offset = offset
+        self.observation_space = spaces.Box(offset - 1, offset + 1, (1,), np.float32)
 
     def first(self) -> Obs:
         """A fair coin."""
-        self.obs = np.array([self.np_random.choice([-1, 1])], np.float32)
-        return self.obs
+        self.reward = float(self.np_random.choice([-1, 1]))
+        return np.array([self.offset + self.reward], np.float32)
 
     def step(self, action: Act) -> Step:
         """Reward ±1 and the end."""
-        return self.obs, float(self.obs[0]), True, False, {}
+        return np.array([self.offset + self.reward], np.float32), self.reward, True, False, {}
 
 
 class DelayedReward(OneStep):
@@ -120,6 +127,11 @@ class Context(OneStep):
 
     observation_space = spaces.Discrete(2)
 
+    def __init__(self, continuous: bool = False) -> None:
+        """For algorithms of either kind of action."""
+        super().__init__(continuous)
+        self.continuous = continuous
+
     def first(self) -> Obs:
         """A fair coin."""
         self.context = int(self.np_random.integers(2))
@@ -127,27 +139,29 @@ class Context(OneStep):
 
     def step(self, action: Act) -> Step:
         """The reward and the end."""
-        if isinstance(action, np.ndarray) and action.shape:
+        if self.continuous:
             return self.context, 1 - float((action[0] + 0.5 - self.context) ** 2), True, False, {}
         return self.context, 1.0 if action == self.context else -1.0, True, False, {}
 
 
 class Bandit(OneStep):
-    """One step; three arms of means 0, ½, 1, with Gaussian noise of deviation ½. Q = 0, ½, 1; best 1, random ½.
+    """One step; three arms of means 0, 1, 2. Q = 0, 1, 2; best return 2, random 1.
 
-    With `continuous` the mean is 1 - (a - ½)²: Q(a) is that, best is ½, which returns 1, and random actions return
-    5/12.
+    Added to each is noise of mean 0 that is mostly below: 3 with probability ¼, -1 with ¾. So its median, or errors
+    that are clipped, say something else than its mean.
+
+    With `continuous` the mean is 2 - 4 (a - ½)²: Q(a) is that, best is ½, which returns 2; random actions return -1/3.
     """
 
     def __init__(self, continuous: bool = False) -> None:
         """For algorithms of either kind of action."""
+        self.continuous = continuous
         self.action_space = ONE if continuous else spaces.Discrete(3)
 
     def step(self, action: Act) -> Step:
         """The reward of an arm and the end."""
-        continuous = isinstance(action, np.ndarray) and action.shape
-        mean = 1 - float((action[0] - 0.5) ** 2) if continuous else 0.5 * float(action)
-        return np.ones(1, np.float32), mean + 0.5 * self.np_random.standard_normal(), True, False, {}
+        mean = 2 - 4 * float(action[0] - 0.5) ** 2 if self.continuous else float(action)
+        return np.ones(1, np.float32), mean + float(self.np_random.choice([3, -1, -1, -1])), True, False, {}
 
 
 class Chain(OneStep):
