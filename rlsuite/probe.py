@@ -22,7 +22,7 @@ from rlsuite.envs.evaluation import evaluate
 from rlsuite.envs.making import configured_env
 from rlsuite.errors import ArgumentParser, UserError, exit_code
 from rlsuite.launching import algorithm_names
-from rlsuite.rundir.runs import find_runs, read_progress
+from rlsuite.rundir.runs import read_progress
 
 
 class Result(NamedTuple):
@@ -44,9 +44,15 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     help_algo = "a file of rlsuite/algos, or a path to one of your own, with Config and train; importing it runs it"
     parser.add_argument("algo", metavar="ALGO_OR_FILE", help=help_algo)
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one or more [0]")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="RUNG", help="these rungs, by the names that are printed"
+    )
     args = parser.parse_args(argv)
     if min(args.seed) < 0:
         raise UserError(f"--seed must be at least 0, not {min(args.seed)}")
+    if unknown := set(args.only) - {rung.name for rung in RUNGS}:
+        names = dict.fromkeys(rung.name for rung in RUNGS)
+        raise UserError(f"--only {' '.join(sorted(unknown))}: the rungs are {', '.join(names)}")
     return args
 
 
@@ -63,11 +69,11 @@ def algorithm(name: str) -> ModuleType:
     path = Path(name)
     if not path.is_file():
         raise UserError(f"there is no file {name}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"probed_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look their annotations up
+    sys.modules[spec.name] = module  # where dataclasses look their annotations up
     sys.path.insert(0, str(path.resolve().parent))  # as if the file were started
     try:
         spec.loader.exec_module(module)
@@ -76,6 +82,8 @@ def algorithm(name: str) -> ModuleType:
     for part in ("Config", "train"):
         if not hasattr(module, part):
             raise UserError(f"{name} has no {part}: an algorithm's file has Config and train, see rlsuite/algos/ppo.py")
+    if not dataclasses.is_dataclass(module.Config):
+        raise UserError(f"Config in {name} is no dataclass: its fields are the settings, see rlsuite/algos/ppo.py")
     return module
 
 
@@ -85,8 +93,8 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
-    """Try all rungs whose actions the algorithm takes, the easiest first.
+def climb(module: ModuleType, seeds: Sequence[int], only: Sequence[str] = ()) -> Iterator[Result]:
+    """Try all rungs, or only those, whose actions the algorithm takes, the easiest first.
 
     Raises:
         UserError: it takes none, or its settings are not what they are elsewhere.
@@ -94,6 +102,8 @@ def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
     done: set[str] = set()
     refused = ""
     for rung in RUNGS:
+        if only and rung.name not in only:
+            continue
         if rung.instead in done or (rung.needs and rung.needs not in known_settings(module)):
             continue
         for seed in seeds:
@@ -104,7 +114,9 @@ def climb(module: ModuleType, seeds: Sequence[int]) -> Iterator[Result]:
                 break
             done.add(rung.name)
     if not done:
-        raise UserError(f"no probe is for this algorithm: {refused}")
+        raise UserError(
+            f"none of these rungs is for this algorithm: {refused or 'it lacks the settings that they need'}"
+        )
 
 
 def known_settings(module: ModuleType) -> list[str]:
@@ -126,9 +138,9 @@ def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
         try:
             logger = Logger(data_dir=folder, quiet=True, checkpoint_every=0)
             measured = measure(module.train(config, logger=logger), config, rung, Path(folder))
-        except UserError:
-            raise
         except Exception as error:
+            if isinstance(error, UserError) and not any(Path(folder).iterdir()):
+                raise  # before anything was created: it does not begin at all
             return Result(rung, seed, [_where(error)], _where(error), time.perf_counter() - begun)
     return Result(rung, seed, faults(rung, measured), shown(rung, measured), time.perf_counter() - begun)
 
@@ -138,9 +150,10 @@ def measure(ac: Any, config: Any, rung: Rung, folder: Path) -> Measured:
     env = configured_env(config)
     ret = float(np.mean(evaluate(ac.mode, env, TESTS, seed=0)[0]))
     env.close()
-    progress = read_progress(find_runs([folder])[0])
-    columns = {name: float(column[-1]) for name, column in progress.items()}
-    columns |= {f"mean {name}": float(column.mean()) for name, column in progress.items()}
+    columns: dict[str, float] = {}
+    for path in folder.rglob("progress.txt"):  # one, unless the algorithm keeps no log
+        for name, column in read_progress(path.parent).items():
+            columns |= {name: float(column[-1]), f"mean {name}": float(column.mean())}
     obs = np.array(rung.obs, None if rung.obs and isinstance(rung.obs[0], int) else np.float32)
     val = ac.value(obs) if len(obs) and hasattr(ac, "value") else None
     return Measured(ret, val, action_values(ac, obs, rung.act) if len(rung.act) else None, columns)
@@ -157,7 +170,7 @@ def action_values(ac: Any, obs: Any, act: Sequence[Any]) -> Any:
 
 def row(*cells: str) -> str:
     """A line of the table."""
-    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 22, 31, 33, 25, 5), strict=True)).rstrip()
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 19, 31, 27, 28, 5), strict=True)).rstrip()
 
 
 def probe(args: Namespace) -> bool:
@@ -168,9 +181,9 @@ def probe(args: Namespace) -> bool:
     """
     module = algorithm(args.algo)
     failed: list[Result] = []
-    print(row("", "rung", "isolates", "known", "measured", "s"))
+    print(row("", "rung", "isolates", "known", "measured (± largest error)", "s"))
     results = []
-    for result in climb(module, args.seed):
+    for result in climb(module, args.seed, args.only):
         rung = result.rung
         results.append(result)
         failed += [result] * bool(result.faults)

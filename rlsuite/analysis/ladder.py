@@ -100,11 +100,11 @@ class Rung(NamedTuple):
 
     def known(self) -> str:
         """The right answer, in a few words."""
-        words = []
-        if self.val:
-            words.append("V " + " ".join(f"{v:.3g}" for v in self.val))
-        elif self.q:
-            words.append("Q " + " ".join(f"{v:.3g}" for v in self.q[0]))
+        what, values = ("V", self.val) if self.val else ("Q", [v for row in self.q for v in row])
+        numbers = [f"{v:.2g}" for v in values]
+        words = [" ".join([what, *(numbers if len(numbers) < 4 else [*numbers[:2], "..", numbers[-1]])])] * bool(
+            numbers
+        )
         words += [f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.columns.items()]
         if self.least > -math.inf:
             words.append(f"return ≥ {self.least:g}")
@@ -163,11 +163,11 @@ def faults(rung: Rung, measured: Measured) -> list[str]:
 
 
 def shown(rung: Rung, measured: Measured) -> str:
-    """What was measured, in a few words."""
+    """What was measured, in a few words; of values the largest error."""
     words = []
     for what, right, values in (("V", rung.val, measured.val), ("Q", rung.q, measured.q)):
         if not math.isnan(off := distance(right, values)):
-            words.append(f"{what} off by {off:.2g}")
+            words.append(f"{what} ±{off:.2f}")
     words += [f"{name} {measured.columns[name]:.3g}" for name in rung.columns if name in measured.columns]
     return ", ".join([*words, f"return {measured.ret:.3g}"])
 
@@ -189,7 +189,7 @@ def _either(rung: Rung, act: Sequence[Any] = (0, 1)) -> tuple[Rung, Rung]:
 def _number(discrete: Rung, **changes: Any) -> Rung:
     """The same rung with numbers for actions."""
     kwargs = {**discrete.kwargs, **CONTINUOUS}
-    name = f"{discrete.name}, continuous"
+    name = f"{discrete.name}-continuous"
     return discrete._replace(**{"name": name, "kwargs": kwargs, "q": (), "act": (), **changes})
 
 

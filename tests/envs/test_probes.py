@@ -1,15 +1,19 @@
-"""The dynamics of the probes."""
+"""The dynamics of the probes, and the answers that their docstrings give."""
 
 from typing import Any
 
 import numpy as np
+import pytest
 
+from rlsuite.envs.episodes import random_return
 from rlsuite.envs.making import make_env
 
+CONTINUOUS = '{"continuous": true}'
 
-def play(env_id: str, actions: list[Any], seed: int = 0) -> list[Any]:
+
+def play(env_id: str, actions: list[Any], seed: int = 0, kwargs: str = "{}") -> list[Any]:
     """The first observation, then what each step returned without its info."""
-    env = make_env(env_id)
+    env = make_env(env_id, kwargs)
     seen: list[Any] = [env.reset(seed=seed)[0]]
     for action in actions:
         seen.append(env.step(action)[:4])
@@ -51,3 +55,85 @@ def test_chain_ends_on_the_right() -> None:
 def test_target_pays_the_negative_squared_distance_from_minus_2() -> None:
     for action, expected in ((-2.0, 0), (-3.0, -1), (1.0, -9), (0.5, -6.25)):
         assert play("rlsuite/Target-v0", [np.array([action])])[1][1:] == (expected, True, False)
+
+
+def test_the_observation_is_the_reward_wherever_it_is_moved() -> None:
+    rewards = set()
+    for seed in range(20):
+        obs, step = play("rlsuite/ObservedReward-v0", [0], seed)
+        moved, _ = play("rlsuite/ObservedReward-v0", [0], seed, '{"offset": 1000}')
+        assert step[1:] == (obs[0], True, False)
+        assert moved[0] == 1000 + obs[0]
+        rewards.add(step[1])
+    assert rewards == {-1, 1}
+
+
+@pytest.mark.parametrize("kwargs", ["{}", CONTINUOUS])
+def test_the_noise_of_the_bandit_is_skewed_and_has_mean_0(kwargs: str) -> None:
+    env = make_env("rlsuite/Bandit-v0", kwargs)
+    for action, mean in ((0, 1), (0.5, 2), (1, 1)) if kwargs == CONTINUOUS else ((0, 0), (1, 1), (2, 2)):
+        rewards = []
+        for seed in range(2000):
+            env.reset(seed=seed)
+            rewards.append(env.step(np.array([action]) if kwargs == CONTINUOUS else action)[1])
+        assert np.mean(rewards) == pytest.approx(mean, abs=0.1)
+        assert np.median(rewards) == mean - 1
+
+
+def test_of_a_locked_chain_one_action_leads_on_and_the_other_back_to_0() -> None:
+    locked = make_env("rlsuite/LongChain-v0").unwrapped
+    key = locked.right.tolist()  # type: ignore[attr-defined]
+    assert set(key) == {0, 1}
+    assert len(key) == 30
+    assert play("rlsuite/LongChain-v0", key)[-1][1:] == (1, True, False)
+    assert play("rlsuite/LongChain-v0", [*key[:7], 1 - key[7]])[-2:] == [(7, 0, False, False), (0, 0, False, False)]
+    assert play("rlsuite/LongChain-v0", [1] * 100)[-1][3]
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "best", "by_chance"),
+    [
+        ("OneStep", "{}", [0], 1),
+        ("OneStep", CONTINUOUS, [[0]], 1),
+        ("DelayedReward", CONTINUOUS, [[0], [0]], 1),
+        ("ConstantReward", CONTINUOUS, [[0]] * 20, 20),
+        ("Target", "{}", [[-2]], -7 / 3),
+        ("Target", '{"continuous": false}', [-2], -3),
+        ("Context", CONTINUOUS, None, 5 / 12),
+        ("Bandit", "{}", None, 1),
+        ("Bandit", CONTINUOUS, None, -1 / 3),
+        ("Chain", CONTINUOUS, [[0.1]] * 5, None),
+        ("Switches", "{}", None, 10 / 3),
+        ("Switches", CONTINUOUS, None, 11 / 3),
+        ("LongChain", "{}", None, 0),
+        ("LongChain", '{"length": 30, "locked": true, "continuous": true}', None, 0),
+    ],
+)
+def test_best_and_random_returns(name: str, kwargs: str, best: list[Any] | None, by_chance: float | None) -> None:
+    if best is not None:
+        steps = play(
+            f"rlsuite/{name}-v0", [np.array(a, np.float32) if isinstance(a, list) else a for a in best], 0, kwargs
+        )
+        right = {"Target": 0, "ConstantReward": 20}.get(name, 1)
+        assert sum(step[1] for step in steps[1:]) == right
+        assert any(steps[-1][2:])
+    if by_chance is not None:
+        env = make_env(f"rlsuite/{name}-v0", kwargs)
+        assert random_return(env, 50 if name == "LongChain" else 1000) == pytest.approx(by_chance, abs=0.2)
+
+
+@pytest.mark.parametrize("kwargs", ["{}", CONTINUOUS])
+def test_the_right_action_follows_the_observation(kwargs: str) -> None:
+    """Of Context and Switches, on all of their observations."""
+    for seed in range(10):
+        context = make_env("rlsuite/Context-v0", kwargs)
+        obs, _ = context.reset(seed=seed)
+        assert context.step(np.array([obs - 0.5]) if kwargs == CONTINUOUS else obs)[1] == 1
+        switches = make_env("rlsuite/Switches-v0", kwargs)
+        obs, _ = switches.reset(seed=seed)
+        total, done = 0.0, False
+        while not done:
+            right = np.array([obs[0] - 0.5, obs[1] / 2 - 0.5]) if kwargs == CONTINUOUS else obs
+            obs, rew, done, _, _ = switches.step(right)
+            total += float(rew)
+        assert total == 8

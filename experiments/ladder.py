@@ -1,0 +1,239 @@
+"""Does every sound algorithm pass the ladder, and which rung finds which fault? Run `python experiments/ladder.py`.
+
+First each algorithm as it is, on all rungs; then each fault of tests/mutants.py that lies in an algorithm or in what
+algorithms learn with, put into a copy of the package, up to the first rung that fails. data/ladder.csv gets a line for
+each rung that was tried. Started again, what has its lines is not repeated. Hours on two cores.
+
+    --seeds 10     of the sound algorithms, from 0; a fault gets the seeds 0 and 1, the second if the first misses it
+    --only WORD    algorithms and faults whose name or file holds this
+    --part         sound, faults, or table, which trains nothing and prints what the file says
+
+A fault counts if it changes what is learned: the final weights of some rung differ, bit by bit, from those of the sound
+algorithm with the same seed. What concerns files, columns or several processes does not. It is caught if a rung fails
+that no seed of the sound algorithm fails.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium  # noqa: F401  # imported once, before the forks: with torch it takes seconds
+import torch
+from tables import DATA, ROOT, markdown
+
+sys.path.insert(0, str(ROOT / "tests"))
+from mutants import MUTANTS, Mutant
+
+TABLE = DATA / "ladder.csv"
+COLUMNS = ("fault", "file", "algorithm", "seed", "rung", "verdict", "said", "weights", "seconds")
+ALGORITHMS = ("vpg", "a2c", "ppo", "trpo", "dqn", "ddpg", "td3", "sac", "cem", "random")
+CPU_LIMIT = 300  # seconds of a fault that never ends
+LEARNING = {
+    "common/buffer.py": "ppo",
+    "common/normalize.py": "ppo",
+    "common/optim.py": "ppo",
+    "common/actor_critic.py": "ppo",
+    "common/distributions.py": "ppo",
+    "common/replay.py": "dqn",
+    "common/q_networks.py": "dqn",
+    "common/soft_actor_critic.py": "sac",
+}
+"""what algorithms learn with, and one that shows it"""
+SPECIAL = {"squash": "sac", "rmsprop": "a2c", "the critic sees actions": "ddpg", "Gaussian": "a2c"}
+"""words of faults which another algorithm shows"""
+
+
+class Task(NamedTuple):
+    """A climb: of a sound algorithm, or of one with a fault, on the seeds one after the other."""
+
+    fault: Mutant | None
+    algo: str
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the fault; "" without one."""
+        return self.fault.name if self.fault else ""
+
+
+def algorithm_of(fault: Mutant) -> str:
+    """The algorithm that should show a fault; "" if it is in nothing that learns."""
+    named = fault.name.split(":")[0]
+    if named in ALGORITHMS and (fault.file in LEARNING or fault.file.startswith("algos/")):
+        return str(named)
+    for word, algo in SPECIAL.items():
+        if word in fault.name and fault.file in LEARNING:
+            return algo
+    return LEARNING.get(fault.file, "")
+
+
+def tasks(seeds: int, only: str, part: str) -> Iterator[Task]:
+    """All climbs; of the sound algorithms one seed after the other."""
+    if part != "faults":
+        for seed in range(seeds):
+            yield from (Task(None, algo, (seed,)) for algo in ALGORITHMS if only in algo)
+    if part != "sound":
+        for fault in sorted(MUTANTS, key=lambda fault: not fault.file.startswith("algos/")):
+            if only in f"{fault.name} {fault.file}" and (algo := algorithm_of(fault)):
+                yield Task(fault, algo, (0, 1))
+
+
+def stop(number: int, frame: Any) -> None:
+    """End a training that has used up its time."""
+    raise TimeoutError(f"no end within {CPU_LIMIT} s")
+
+
+def climb(task: Task) -> list[dict[str, str]]:
+    """In a process of its own: a line for each rung."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite = Path(folder, "suite")
+        shutil.copytree(ROOT / "rlsuite", suite / "rlsuite", ignore=shutil.ignore_patterns("__pycache__"))
+        if task.fault:
+            path = suite / "rlsuite" / task.fault.file
+            path.write_text(path.read_text().replace(task.fault.old, task.fault.new))
+        sys.path.insert(0, str(suite))
+        torch.set_num_threads(1)
+        signal.signal(signal.SIGPROF, stop)
+        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
+        rows = []
+        try:
+            for seed in task.seeds:
+                rows += list(rungs(task, seed))
+                if rows[-1]["verdict"] == "fail":
+                    break
+        except Exception as error:  # a fault that does not even import
+            failure = (task.name, task.fault.file if task.fault else "", task.algo, f"{task.seeds[0]}", "", "fail")
+            rows.append(dict(zip(COLUMNS, (*failure, f"{type(error).__name__}: {error}", "", ""), strict=True)))
+        return rows
+
+
+def rungs(task: Task, seed: int) -> Iterator[dict[str, str]]:
+    """A line for each rung of one seed; with a fault, up to the first that fails."""
+    probe: Any = import_module("rlsuite.probe")
+    algorithm: Any = import_module(f"rlsuite.algos.{task.algo}")
+    train, weights = algorithm.train, [""]
+
+    def keep(*args: Any, **kwargs: Any) -> Any:
+        ac = train(*args, **kwargs)
+        state = b"".join(value.cpu().numpy().tobytes() for value in ac.state_dict().values())
+        weights[0] = f"{zlib.crc32(state):08x}"
+        return ac
+
+    algorithm.train = keep
+    try:
+        begun = time.process_time()
+        for result in probe.climb(algorithm, [seed]):
+            verdict = "fail" if result.faults else "pass"
+            seconds = time.process_time() - begun
+            cells = (task.name, task.fault.file if task.fault else "", task.algo, f"{seed}", result.rung.name, verdict)
+            said = "; ".join(result.faults) or result.shown
+            yield dict(zip(COLUMNS, (*cells, said, weights[0], f"{seconds:.2f}"), strict=True))
+            if result.faults and task.fault:
+                return
+            begun, weights[0] = time.process_time(), ""
+    finally:
+        algorithm.train = train
+
+
+def read() -> list[dict[str, str]]:
+    """The lines so far."""
+    if not TABLE.exists():
+        return []
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def work(wanted: Sequence[Task], jobs: int) -> None:
+    """Climb, and append the lines of each climb as soon as it is done."""
+    done = {(row["fault"], row["algorithm"], int(row["seed"])) for row in read()}
+    left = [task for task in wanted if (task.name, task.algo, task.seeds[0]) not in done]
+    new = not TABLE.exists()
+    with (
+        TABLE.open("a", newline="", encoding="utf-8") as file,
+        multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool,
+    ):
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        for rows in pool.imap_unordered(climb, left):
+            writer.writerows(rows)
+            file.flush()
+            failed = [f"{row['rung']}: {row['said']}" for row in rows if row["verdict"] == "fail"]
+            first = rows[0]
+            print(
+                f"{first['fault'] or 'sound'} | {first['algorithm']} {first['seed']} | {'; '.join(failed)}", flush=True
+            )
+
+
+def table() -> list[str]:
+    """What the file says."""
+    rows = read()
+    sound: dict[tuple[str, ...], dict[str, str]] = {
+        (row["algorithm"], row["seed"], row["rung"]): row for row in rows if not row["fault"]
+    }
+    lines = []
+    summary = []
+    alarms = {(row["algorithm"], row["rung"]) for row in sound.values() if row["verdict"] == "fail"}
+    for algo in ALGORITHMS:
+        own = [row for row in sound.values() if row["algorithm"] == algo]
+        if own:
+            seeds = {row["seed"] for row in own}
+            passed = sum(row["verdict"] == "pass" for row in own)
+            seconds = sum(float(row["seconds"]) for row in own) / len(seeds)
+            failed = " ".join(sorted({f"{r['rung']}/{r['seed']}" for r in own if r["verdict"] == "fail"}))
+            summary.append(
+                {"algorithm": algo, "seeds": f"{len(seeds)}", "rungs": f"{len({row['rung'] for row in own})}"}
+                | {"passed": f"{passed} of {len(own)}", "CPU s per seed": f"{seconds:.0f}", "failed": failed}
+            )
+    lines += [markdown(summary), ""] if summary else []
+    faults = defaultdict(list)
+    for row in rows:
+        if row["fault"]:
+            faults[row["fault"], row["file"], row["algorithm"]].append(row)
+    caught, missed, same = [], [], []
+    for (name, file, algo), tried in faults.items():
+        failed_at = [r for r in tried if r["verdict"] == "fail" and (algo, r["rung"]) not in alarms]
+        compared = [(r, sound.get((algo, r["seed"], r["rung"]))) for r in tried]
+        if failed_at:
+            caught.append({"fault": name, "file": file, "rung": failed_at[0]["rung"], "said": failed_at[0]["said"]})
+        elif any(healthy and healthy["weights"] != r["weights"] for r, healthy in compared):
+            missed.append(f"{name} ({file})")
+        else:
+            same.append(name)
+    if faults:
+        counted = len(caught) + len(missed)
+        lines += [
+            f"{len(caught)} of {counted} faults that change what is learned are caught; {len(same)} change nothing"
+        ]
+        lines += [f"missed: {name}" for name in missed]
+        lines += ["", markdown(caught)] if caught else []
+    return lines
+
+
+def main() -> int:
+    """Climb and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="of each sound algorithm, from 0 [10]")
+    parser.add_argument("--only", default="", metavar="WORD", help="algorithms and faults with this in name or file")
+    parser.add_argument("--part", choices=("all", "sound", "faults", "table"), default="all", help="[all]")
+    parser.add_argument("--jobs", type=int, default=2, help="climbs at a time [2]")
+    args = parser.parse_args()
+    if args.part != "table":
+        work(list(tasks(args.seeds, args.only, args.part)), args.jobs)
+    print("\n".join(table()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
