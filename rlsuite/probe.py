@@ -22,6 +22,7 @@ from rlsuite.envs.evaluation import evaluate
 from rlsuite.envs.making import configured_env
 from rlsuite.errors import ArgumentParser, UserError, exit_code
 from rlsuite.launching import algorithm_names
+from rlsuite.loading import SavedEnv
 from rlsuite.rundir.runs import read_progress
 
 
@@ -31,8 +32,12 @@ class Result(NamedTuple):
     rung: Rung
     seed: int
     faults: list[str]
+    """none if it is passed"""
     shown: str
+    """what was measured"""
     seconds: float
+    look: str
+    """at what, if it is not passed"""
 
 
 def _arguments(argv: Sequence[str] | None) -> Namespace:
@@ -97,7 +102,7 @@ def climb(module: ModuleType, seeds: Sequence[int], only: Sequence[str] = ()) ->
     """Try all rungs, or only those, whose actions the algorithm takes, the easiest first.
 
     Raises:
-        UserError: it takes none, or its settings are not what they are elsewhere.
+        UserError: it takes none.
     """
     done: set[str] = set()
     refused = ""
@@ -114,9 +119,8 @@ def climb(module: ModuleType, seeds: Sequence[int], only: Sequence[str] = ()) ->
                 break
             done.add(rung.name)
     if not done:
-        raise UserError(
-            f"none of these rungs is for this algorithm: {refused or 'it lacks the settings that they need'}"
-        )
+        refused = refused or "it lacks the settings that they need"
+        raise UserError(f"none of these rungs is for this algorithm: {refused}")
 
 
 def known_settings(module: ModuleType) -> list[str]:
@@ -128,26 +132,29 @@ def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
     """Train on a rung, in a folder that is gone afterwards, and compare with what is known.
 
     Raises:
-        UserError: the algorithm does not take the actions of the probe.
+        UserError: the algorithm does not take the actions of the probe, or the settings.
     """
-    known = [field.name for field in dataclasses.fields(module.Config)]
-    kwargs = json.dumps(rung.kwargs)
-    config = module.Config(f"rlsuite/{rung.env}-v0", **{**settings_of(rung, known), "env_kwargs": kwargs, "seed": seed})
+    chosen = settings_of(rung, known_settings(module))
+    try:
+        config = module.Config(rung.env_id, env_kwargs=json.dumps(rung.kwargs), seed=seed, **chosen)
+    except TypeError as error:
+        raise UserError(f"Config can't be made of env, env_kwargs, seed and {', '.join(chosen)}: {error}") from error
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
             logger = Logger(data_dir=folder, quiet=True, checkpoint_every=0)
-            measured = measure(module.train(config, logger=logger), config, rung, Path(folder))
+            measured = measure(module.train(config, logger=logger), rung, Path(folder))
         except Exception as error:
             if isinstance(error, UserError) and not any(Path(folder).iterdir()):
                 raise  # before anything was created: it does not begin at all
-            return Result(rung, seed, [_where(error)], _where(error), time.perf_counter() - begun)
-    return Result(rung, seed, faults(rung, measured), shown(rung, measured), time.perf_counter() - begun)
+            said = _where(error)
+            return Result(rung, seed, [said], said, time.perf_counter() - begun, "that line")
+    return Result(rung, seed, faults(rung, measured), shown(rung, measured), time.perf_counter() - begun, rung.broken)
 
 
-def measure(ac: Any, config: Any, rung: Rung, folder: Path) -> Measured:
+def measure(ac: Any, rung: Rung, folder: Path) -> Measured:
     """What the networks that `train` returned do and believe, and what the run below a folder has logged."""
-    env = configured_env(config)
+    env = configured_env(SavedEnv(rung.env_id, json.dumps(rung.kwargs)))
     ret = float(np.mean(evaluate(ac.mode, env, TESTS, seed=0)[0]))
     env.close()
     columns: dict[str, float] = {}
@@ -170,7 +177,7 @@ def action_values(ac: Any, obs: Any, act: Sequence[Any]) -> Any:
 
 def row(*cells: str) -> str:
     """A line of the table."""
-    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 19, 31, 27, 28, 5), strict=True)).rstrip()
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 18, 30, 26, 27, 5), strict=True)).rstrip()
 
 
 def probe(args: Namespace) -> bool:
@@ -180,23 +187,22 @@ def probe(args: Namespace) -> bool:
         UserError: no such algorithm, or no probe for it.
     """
     module = algorithm(args.algo)
-    failed: list[Result] = []
-    print(row("", "rung", "isolates", "known", "measured (± largest error)", "s"))
-    results = []
+    results: list[Result] = []
     for result in climb(module, args.seed, args.only):
-        rung = result.rung
+        if not results:
+            print(row("", "rung", "isolates", "known", "measured (± largest error)", "s"))
         results.append(result)
-        failed += [result] * bool(result.faults)
+        rung = result.rung
         name = rung.name + (f" s{result.seed}" if len(args.seed) > 1 else "")
         verdict = "FAIL" if result.faults else "pass"
         print(row(verdict, name, rung.isolates, rung.known(), result.shown, f"{result.seconds:.1f}"), flush=True)
-    print()
+    failed = [result for result in results if result.faults]
     if not failed:
-        print(f"All {len(results)} pass.")
+        print(f"\nAll {len(results)} pass.")
         return True
     first = failed[0]
-    print(f"{len(failed)} of {len(results)} fail. The first is {first.rung.name}: {'; '.join(first.faults)}.")
-    print(f"Look here first: {first.rung.broken}.")
+    print(f"\n{len(failed)} of {len(results)} fail. The first is {first.rung.name}: {'; '.join(first.faults)}.")
+    print(f"Look here first: {first.look}.")
     return False
 
 

@@ -68,6 +68,7 @@ STATISTICS = "analysis/test_statistics.py"
 RANDOM_PLAY = "common/test_random_play.py"
 PREFLIGHT = "analysis/test_preflight.py"
 KEYS, BY_HAND = "envs/test_keys.py", "test_by_hand.py"
+LADDER = "analysis/test_ladder.py"
 SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
 POOL_FAULTS = "../experiments/pool_faults.py"
 COUNTED = "test_experiments.py::test_faults_of_pools_are_counted"
@@ -1303,6 +1304,38 @@ MUTANTS = [
            "np.maximum(self.high, obs)", "self.high", "figures/test_bars.py"),
     Mutant("preflight: what is wrong is not drawn first", "figures/preflight.py",
            "(not wrong[i], i)", "i", "figures/test_preflight.py"),
+    # ---- the ladder of probes
+    Mutant("ladder: a locked chain leads back by one state only", "envs/probes.py",
+           "self.state = 0 if self.locked else max(self.state - 1, 0)", "self.state = max(self.state - 1, 0)",
+           "envs/test_probes.py::test_of_a_locked_chain_one_action_leads_on_and_the_other_back_to_0"),
+    Mutant("ladder: the noise of the bandit is symmetric", "envs/probes.py",
+           "choice([3, -1, -1, -1])", "choice([2, -2])",
+           "envs/test_probes.py::test_the_noise_of_the_bandit_is_skewed_and_has_mean_0"),
+    Mutant("ladder: a value that is not finite is right", "analysis/ladder.py",
+           "elif values is not None and not np.isfinite(values).all():", "elif False:",
+           f"{LADDER}::test_each_fault_is_named"),
+    Mutant("ladder: columns that are known on every rung are not looked at", "analysis/ladder.py",
+           "{**HEALTHY, **rung.columns}", "rung.columns", f"{LADDER}::test_each_fault_is_named"),
+    Mutant("ladder: what can't be learned may be", "analysis/ladder.py",
+           "rung.least <= measured.ret <= rung.most", "rung.least <= measured.ret",
+           f"{LADDER}::test_what_cannot_be_learned_must_not_be"),
+    Mutant("ladder: settings that an algorithm lacks", "analysis/ladder.py",
+           "settings.items() if name in known}", "settings.items()}",
+           f"{LADDER}::test_settings_are_those_that_an_algorithm_has"),
+    Mutant("ladder: an error ends the climb", "probe.py",
+           "if isinstance(error, UserError) and not any(Path(folder).iterdir()):", "if True:",
+           "test_probe.py::test_an_error_of_the_algorithm_is_a_rung_that_fails_with_its_line"),
+    Mutant("ladder: an interrupt leaves a folder", "probe.py",
+           "with tempfile.TemporaryDirectory() as folder:", "for folder in [tempfile.mkdtemp()]:",
+           "test_probe.py::test_an_interrupt_cleans_up"),
+    Mutant("ladder: a failed rung is no failure", "probe.py",
+           "return 0 if probe(_arguments(argv)) else 1", "return 0 * probe(_arguments(argv))",
+           "test_probe.py::test_an_error_of_the_algorithm_is_a_rung_that_fails_with_its_line"),
+    Mutant("ladder: rungs that stand for each other are both climbed", "probe.py",
+           "rung.instead in done or", "False or", "test_probe.py::test_a_sound_algorithm_passes_and_leaves_nothing"),
+    Mutant("ladder: columns of the first epoch", "probe.py",
+           "float(column[-1])", "float(column[0])",
+           "test_probe.py::test_columns_are_those_of_the_last_epoch_and_their_means"),
     # ---- sweeps
     Mutant("a sweep whose settings are drawn alike", SWEEP,
            'f"{trial.number} {param_name}"', 'f"{trial.number}"',

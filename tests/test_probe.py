@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlsuite import probe
@@ -113,6 +114,20 @@ def test_an_error_of_the_algorithm_is_a_rung_that_fails_with_its_line(capsys: py
     file = write("dividing.py", KNOWING.format(value="1", body="1 / 0"))
     assert probe.main([file, "--only", "OneStep"]) == 1
     assert "ZeroDivisionError: division by zero (dividing.py, line 20)" in capsys.readouterr().out
+
+
+def test_columns_are_those_of_the_last_epoch_and_their_means(tmp_path: Path) -> None:
+    class Still:
+        mode = staticmethod(lambda obs: np.zeros(len(obs), np.int64))
+
+    run = tmp_path / "work" / "run"
+    run.mkdir()
+    (run / "progress.txt").write_text("Epoch\tKL\n1\t0.5\n2\t0.1\n")
+    measured = probe.measure(Still(), probe.RUNGS[0], run)
+    assert measured.ret == 1
+    assert measured.columns["KL"] == 0.1
+    assert measured.columns["mean KL"] == 0.3
+    assert measured.val is measured.q is None
 
 
 def test_an_interrupt_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,11 @@ class Rung(NamedTuple):
     instead: str = ""
     """the rung that says the same with another kind of action; of the two, the first that an algorithm takes counts"""
 
+    @property
+    def env_id(self) -> str:
+        """As Gymnasium knows the probe."""
+        return f"rlsuite/{self.env}-v0"
+
     def known(self) -> str:
         """The right answer, in a few words."""
         what, values = ("V", self.val) if self.val else ("Q", [v for row in self.q for v in row])
@@ -352,7 +357,7 @@ RUNGS: tuple[Rung, ...] = (
         settings={"gamma": 0.5, "alpha": 0.1, "alpha_lr": 0.01, "target_entropy": -0.5},
         needs="target_entropy",
         # The best policy is a Gaussian of variance α/2 in each of both components, so that -½ = ½ ln(π e α).
-        columns={"Entropy": (-1.2, -0.8), "Alpha": (0.03, 0.06)},
+        columns={"Entropy": (-1.2, -0.8), "Alpha": (0.03, 0.08)},
     ),
     Rung(
         "Trust",
