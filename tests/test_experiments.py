@@ -186,3 +186,42 @@ def test_a_part_of_the_faults_replaces_its_lines_in_the_table(tmp_path: Path, ex
     lines = ["fault,cases,lost,differing,tracebacks,refused,twice,left", "old,3,0,1,0,2,,", "pool,4,0,0,0,0,0,1"]
     assert path.read_text().splitlines() == [*lines, "all,7,0,1,0,2,0,1"]
     assert faults.publish([result("pool", 4)], path, part=False) == result("all", 4, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def ladder(experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    module = experiment("ladder")
+    monkeypatch.setattr(module, "TABLE", tmp_path / "ladder.csv")
+    return module
+
+
+def test_a_fault_counts_if_it_changes_what_is_learned_and_is_caught_where_sound_algorithms_pass(ladder: Any) -> None:
+    lines = [
+        ("", "", "ppo", "0", "OneStep", "pass", "", "aa", "1"),
+        ("", "", "ppo", "0", "Target", "fail", "return 0", "bb", "1"),
+        ("caught", "f", "ppo", "0", "OneStep", "fail", "V is off by 1", "cc", "1"),
+        ("missed", "f", "ppo", "0", "OneStep", "pass", "", "cc", "1"),
+        ("a false alarm", "f", "ppo", "0", "OneStep", "pass", "", "aa", "1"),
+        ("a false alarm", "f", "ppo", "0", "Target", "fail", "return 0", "dd", "1"),
+        ("of a column", "f", "ppo", "0", "OneStep", "pass", "", "aa", "1"),
+        ("of a column", "f", "ppo", "0", "Target", "fail", "return 0", "bb", "1"),
+    ]
+    with ladder.TABLE.open("w", newline="") as file:
+        csv.writer(file).writerows([ladder.COLUMNS, *lines])
+    said = ladder.table()
+    assert "| ppo | 1 | 2 | 1 of 2 | 2 | Target/0 |" in said[0]
+    assert said[2] == "1 of 3 faults that change what is learned are caught; 1 change nothing"
+    assert said[3:5] == ["missed: missed (f)", "missed: a false alarm (f)"]
+    assert said[-1].endswith("| caught | f | OneStep | V is off by 1 |")
+
+
+def test_a_fault_is_shown_by_its_algorithm_or_by_one_that_uses_what_it_lies_in(ladder: Any) -> None:
+    by_name = {fault.name: ladder.algorithm_of(fault) for fault in ladder.MUTANTS}
+    assert by_name["vpg: the critic learns advantages"] == "vpg"
+    assert by_name["a2c: the critic's gradient flows into its targets"] == "a2c"  # in common/buffer.py
+    assert by_name["replay: the oldest transition is never drawn"] == "dqn"
+    assert by_name["rmsprop: a decay of 0.9"] == "a2c"
+    assert by_name["squashed samples are not spread over the bounds"] == "sac"
+    assert by_name["Bonferroni's correction instead of Holm's"] == ""
+    tasks = list(ladder.tasks(2, "sac", "sound"))
+    assert [(task.name, task.algo, task.seeds) for task in tasks] == [("", "sac", (0,)), ("", "sac", (1,))]
