@@ -177,7 +177,7 @@ def action_values(ac: Any, obs: Any, act: Sequence[Any]) -> Any:
 
 def row(*cells: str) -> str:
     """A line of the table."""
-    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 18, 31, 31, 27, 5), strict=True)).rstrip()
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, (4, 19, 31, 31, 27, 5), strict=True)).rstrip()
 
 
 def probe(args: Namespace) -> bool:
