@@ -375,7 +375,7 @@ RUNGS: tuple[Rung, ...] = (
         "the penalty: its sign, the KL (of which to which), how its weight adapts, the early stop that it replaces",
         "Target",
         steps=6000,
-        settings={"kl_coef": 0.1, "target_kl": 0.01, "rollout_len": 50, "steps_per_epoch": 200},
+        settings={"kl_coef": 0.001, "target_kl": 0.01, "rollout_len": 50, "steps_per_epoch": 200},
         needs="kl_coef",
         columns={"mean KL": (0.004, 0.018), "mean StopIter": (4, 4)},
     ),
