@@ -319,6 +319,7 @@ def test_columns_are_the_mean_norm_and_the_relative_change_since_the_epoch_began
     opt.step()
     assert opt.columns()["UpdateRatioPi"] == pytest.approx(1 / norm)
     assert opt.columns()["GradNormPi"] == 4
+    assert opt.columns()["ClippedGradPi"] == 0
 
 
 def test_the_share_of_clipped_gradients_is_nan_where_none_ever_is():
