@@ -4,6 +4,11 @@ The wording is for the reader of a finding: what it is, and where to look first.
 rule was written, so that no rule could choose its causes by what it finds.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from rlsuite.settings import flag
+
 CAUSES = {
     # the source
     "sign": "a loss, an advantage or the reward enters with the wrong sign: what is good becomes less likely",
@@ -29,3 +34,46 @@ CAUSES = {
     "late reward": "the reward comes long after the actions that earn it",
     "idle action": "actions have no effect",
 }
+
+SOURCE = (
+    "sign",
+    "policy not trained",
+    "critic not trained",
+    "credit",
+    "targets",
+    "bootstrap",
+    "old policy",
+    "target network",
+)
+"""Causes that lie in the algorithm's text."""
+WORLD = ("observation scale", "empty observation", "reward scale", "no reward", "late reward", "idle action")
+"""Causes that lie in the environment."""
+CHANGES = {
+    "high learning rate": ("pi_lr", "q_lr", 0.1),
+    "low learning rate": ("pi_lr", "q_lr", 10.0),
+    "little exploration": ("ent_coef", "start_steps", 0.01),
+    "discount": ("gamma", "gamma", 0.99),
+    "little data": ("rollout_len", "buffer_size", 4.0),
+}
+"""Settings on-policy and off-policy, and the factor for those that are above 0, else the value."""
+
+
+def told_apart_by(cause: str, config: Mapping[str, Any]) -> str:
+    """The cheapest command that would confirm a cause, or clear it.
+
+    Args:
+        cause: a key of `CAUSES`.
+        config: the run's settings.
+    """
+    algo, env = config.get("algo"), config.get("env")
+    if cause in SOURCE:
+        return f"python -m rlsuite.probe {algo}  # the same text on tasks of known answer"
+    if cause in WORLD:
+        return f"python -m rlsuite.preflight --env {env}"
+    short = f"--total-steps {max(1, int(config.get('total_steps', 0)) // 4)} --seed {int(config.get('seed', 0)) + 1}"
+    for name in CHANGES.get(cause, ())[:2]:
+        if isinstance(config.get(f"{name}"), int | float):
+            factor = float(CHANGES[cause][2])
+            value = factor if name in ("gamma", "ent_coef") else float(config[f"{name}"]) * factor
+            return f"python -m rlsuite.run {algo} --env {env} {flag(f'{name}')} {value:g} {short}"
+    return f"python -m rlsuite.run {algo} --env {env} --preset none {short}"

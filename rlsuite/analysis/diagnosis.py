@@ -1,0 +1,171 @@
+"""Why a run is not learning: what its log shows, what that comes from, and what to try first.
+
+A `Log` is what a run has written, a rule of `rlsuite.analysis.rules` turns it into a `Finding` or None, and `diagnose`
+puts the findings in order: the cause that explains most of them first, and below it what follows from it. Nothing here
+trains, and nothing is read but columns and settings.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+LATELY = 0.25
+"""share of the epochs so far that a finding is about: what was, and is no more, is no finding"""
+FEWEST = 5
+"""epochs that it is about at least; a run with fewer has no findings but those of its first epochs"""
+MOSTLY = 0.8
+"""share of these that must show it: logs are noisy"""
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be."""
+
+    rule: str
+    """its name"""
+    text: str
+    """the evidence in one sentence, with numbers and threshold"""
+    columns: tuple[str, ...]
+    """that show it"""
+    since: float
+    """env steps from which on it stands"""
+    causes: tuple[str, ...]
+    """keys of `CAUSES`, the likeliest first"""
+    severity: float
+    """from 0 to 1: how sure it is that such a run does not learn what it could"""
+    first: str
+    """what to try first"""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a run has written so far."""
+
+    columns: Mapping[str, Array]
+    """of `progress.txt`"""
+    config: Mapping[str, Any]
+    """`config.json`"""
+    error: str = ""
+    """what ended it, if it broke off"""
+
+    def __len__(self) -> int:
+        """Epochs."""
+        return len(self.steps)
+
+    @property
+    def steps(self) -> Array:
+        """Env steps at the end of each epoch."""
+        return self.columns.get("TotalEnvInteracts", np.zeros(0))
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent."""
+        return float(self.steps[-1]) / float(self.config.get("total_steps") or math.inf) if len(self) else 0.0
+
+    def col(self, name: str) -> Array:
+        """A column, NaN where the run has none."""
+        return self.columns.get(name, np.full(len(self), math.nan))
+
+    def setting(self, name: str) -> float:
+        """A number of the settings; NaN where there is none."""
+        value = self.config.get(name)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    @property
+    def ret(self) -> Array:
+        """Mean return of each epoch: of its test episodes where there are any, since training episodes explore."""
+        tested = self.col("AverageTestEpRet")
+        return tested if np.isfinite(tested).any() else self.col("AverageEpRet")
+
+    @property
+    def chance(self) -> tuple[float, float]:
+        """Mean and standard deviation of the returns of random play; of the first episodes, where it was not played."""
+        play = self.config.get("random_play") or {}
+        mean, std = (play.get(name) for name in ("return", "std"))
+        if isinstance(mean, int | float) and math.isfinite(mean):
+            return float(mean), float(std or 0.0)
+        known = np.flatnonzero(np.isfinite(self.col("AverageEpRet")))
+        if not len(known):
+            return math.nan, math.nan
+        return float(self.col("AverageEpRet")[known[0]]), float(self.col("StdEpRet")[known[0]])
+
+    def late(self, values: Array) -> Array:
+        """The latest finite values of a column, of a quarter of the epochs so far, or of five."""
+        known = values[np.isfinite(values)]
+        return known[-max(FEWEST, math.ceil(LATELY * len(self))) :]
+
+    def mean(self, name: str) -> float:
+        """Mean of the latest values of a column; NaN of fewer than five."""
+        late = self.late(self.col(name))
+        return float(late.mean()) if len(late) >= FEWEST else math.nan
+
+    def stands(self, mask: Mask, known: Mask | None = None) -> float | None:
+        """Since how many env steps a condition has held, in four of five epochs; None if it does not, lately.
+
+        Args:
+            mask: (epochs,) where it holds.
+            known: (epochs,) where that can be said; elsewhere the epoch does not count.
+        """
+        at = np.arange(len(self)) if known is None else np.flatnonzero(known)
+        holds = mask[at].astype(np.float64)
+        if len(holds) < FEWEST or holds[-max(FEWEST, math.ceil(LATELY * len(holds))) :].mean() < MOSTLY:
+            return None
+        shares = holds[::-1].cumsum()[::-1] / np.arange(len(holds), 0, -1)  # from each epoch to the last
+        first = int(np.flatnonzero((shares >= MOSTLY) & (holds > 0))[0])
+        return float(self.steps[at[first - 1]]) if first else 0.0
+
+    def below(self, name: str, limit: float) -> float | None:
+        """Since when a column has been below a limit; see `stands`."""
+        values = self.col(name)
+        return self.stands(values < limit, np.isfinite(values))
+
+    def above(self, name: str, limit: float) -> float | None:
+        """Since when a column has been above a limit; see `stands`."""
+        values = self.col(name)
+        return self.stands(values > limit, np.isfinite(values))
+
+    def until(self, epochs: int) -> "Log":
+        """What had been written after so many epochs."""
+        return Log({name: values[:epochs] for name, values in self.columns.items()}, self.config)
+
+
+Rule = Callable[[Log], Finding | None]
+
+
+class Diagnosis(NamedTuple):
+    """All findings of a run, and how they hang together."""
+
+    findings: list[Finding]
+    """the gravest first"""
+    causes: list[str]
+    """keys of `CAUSES`, the likeliest first"""
+
+    @property
+    def root(self) -> str:
+        """The likeliest cause, "" where nothing was found."""
+        return self.causes[0] if self.causes else ""
+
+    def follows(self, finding: Finding) -> bool:
+        """Whether a finding may follow from the likeliest cause."""
+        return self.root in finding.causes
+
+
+def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
+    """Ask all rules, and weigh the causes.
+
+    Each finding gives its causes weight, less from the first to the last of them, in proportion to its severity. The
+    cause with the most weight explains the most.
+    """
+    found = [finding for rule in rules if (finding := rule(log))]
+    found.sort(key=lambda finding: (-finding.severity, finding.since))
+    weight: dict[str, float] = {}
+    for finding in found:
+        for place, cause in enumerate(finding.causes):
+            weight[cause] = weight.get(cause, 0.0) + finding.severity / (1 + place)
+    return Diagnosis(found, sorted(weight, key=lambda cause: -weight[cause]))

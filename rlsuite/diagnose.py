@@ -1,0 +1,121 @@
+"""The door to why a run is not learning: `python -m rlsuite.diagnose RUN... [--json] [--out FILE]`."""
+
+import json
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlsuite.analysis.causes import CAUSES, told_apart_by
+from rlsuite.analysis.diagnosis import Diagnosis, Finding, Log, diagnose
+from rlsuite.analysis.rules import RULES, signs_of_life
+from rlsuite.errors import ArgumentParser, UserError
+from rlsuite.figures.style import FORMATS, STYLE, save_figure
+from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progress
+
+
+def _arguments(argv: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m rlsuite.diagnose",
+        description="Say from a run's log why it is not learning: what is wrong, since when, the likeliest causes, and "
+        "what to try first. Nothing is trained. Exit code 0: nothing found, 1: findings, 2: bad input.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run or experiment directory")
+    parser.add_argument("--json", action="store_true", help="findings for programs, one JSON object for each run")
+    help_out = ".png, .svg or .pdf; of one run [none]"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=help_out)
+    args = parser.parse_args(argv)
+    if args.out and args.out.suffix.lower() not in FORMATS:
+        raise UserError(f"can't write {args.out}: the file name must end in {', '.join(FORMATS)}")
+    return args
+
+
+def read_log(run: Path) -> Log:
+    """What a run has written.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    error = read_object(run / "error.json").get("error", "")
+    return Log(read_progress(run), read_config(run), f"{error}")
+
+
+def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
+    """The text page of a run, line by line."""
+    config = log.config
+    budget, steps = log.setting("total_steps"), float(log.steps[-1]) if len(log) else 0.0
+    late, (chance, spread) = log.late(log.ret), log.chance
+    played = f"return {late.mean():.4g}" if len(late) else "no episode has ended"
+    lines = [f"{run}: {config.get('algo')} on {config.get('env')}, {steps:,.0f} of {budget:,.0f} env steps"]
+    lines += [f"{played}; random play {chance:.4g} ± {spread:.2g}", ""]
+    if not found.findings:
+        lines += [
+            f"Nothing found by {len(RULES)} rules, which look for what has a name; that is not to say all is well."
+        ]
+    if found.root:
+        lines += ["The likeliest cause:", f"  {CAUSES[found.root]}", ""]
+        shown = [finding for finding in found.findings if found.follows(finding)]
+        lines += [line for finding in shown for line in _told(finding)]
+        lines += ["Cheapest test:", f"  {told_apart_by(found.root, config)}"]
+    others = [finding for finding in found.findings if not found.follows(finding)]
+    if others:
+        lines += ["", "Also seen, and not explained by that:" if found.root else "Seen:"]
+        lines += [line for finding in others for line in _told(finding)]
+    if found.causes[1:4]:
+        lines += ["Less likely:", *(f"  {CAUSES[cause]}" for cause in found.causes[1:4])]
+    if alive := signs_of_life(log):
+        lines += ["", "Signs of life:", *(f"  {text}" for text in alive)]
+    return lines
+
+
+def _told(finding: Finding) -> list[str]:
+    lines = [f"- {finding.rule}, since env step {finding.since:,.0f}", f"  {finding.text}"]
+    return [*lines, f"  try first: {finding.first}"] if finding.first else lines
+
+
+def as_object(run: Path, found: Diagnosis) -> dict[str, Any]:
+    """For programs."""
+    return {"run": f"{run}", "causes": found.causes, "findings": [finding._asdict() for finding in found.findings]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 if nothing was found, 1 if something was, 2 for bad input in one line."""
+    try:
+        args = _arguments(argv)
+        runs = find_runs(args.runs)
+        if args.out and len(runs) > 1:
+            raise UserError(f"--out draws one run, and there are {len(runs)}")
+        logs = {run: read_log(run) for run in runs}
+        found = {run: diagnose(log, RULES) for run, log in logs.items()}
+        if args.json:
+            print("\n".join(json.dumps(as_object(run, each)) for run, each in found.items()))
+        else:
+            print("\n\n\n".join("\n".join(page(run, logs[run], each)) for run, each in found.items()))
+        if args.out:
+            _draw(args.out, runs[0], logs[runs[0]], found[runs[0]])
+    except UserError as error:
+        print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return int(any(each.findings for each in found.values()))
+
+
+def _draw(path: Path, run: Path, log: Log, found: Diagnosis) -> None:
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    from rlsuite.figures.diagnosis import draw_diagnosis
+
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
+        fig = Figure()
+        draw_diagnosis(fig, f"{log.config.get('algo')} on {log.config.get('env')}: {run.name}", log, found)
+        save_figure(fig, path)
+    print(f"\n{path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

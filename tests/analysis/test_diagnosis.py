@@ -1,0 +1,169 @@
+"""Each rule of the diagnosis on logs made by hand: one that it must speak of, and healthy ones that it must not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rlsuite.analysis.causes import CAUSES, told_apart_by
+from rlsuite.analysis.diagnosis import Finding, Log, diagnose
+from rlsuite.analysis.rules import RULES, signs_of_life
+
+EPOCHS = 40
+T = np.linspace(0, 1, EPOCHS)
+SHARED = {
+    "TotalEnvInteracts": 1000 * np.arange(1, EPOCHS + 1.0), "GradSteps": 500 * np.arange(1, EPOCHS + 1.0),
+    "AverageEpRet": 20 + 300 * T, "StdEpRet": 10 + 40 * T, "MinEpRet": 10 + 200 * T, "MaxEpRet": 40 + 450 * T,
+    "EpLen": 20 + 300 * T, "TruncatedShare": 0.2 * T, "RewMin": 0 * T, "RewMax": 0 * T + 1, "RewMean": 0 * T + 0.99,
+    "RewStd": 0 * T + 0.1, "RewTerminal": 0 * T + 1, "ActionShareMax": 0 * T + 0.55, "InputAbsMax": 0 * T + 4,
+    "InputStdMin": 0 * T + 0.2, "InputStdMax": 0 * T + 1, "DeadUnits": 0 * T + 0.05, "ExplainedVariance": 0.7 * T,
+    "ReturnMean": 10 + 30 * T, "ValueMean": 9 + 30 * T, "ValueStd": 2 + 4 * T, "ValueBias": 0 * T - 1,
+    "KL": 0 * T + 0.01,
+    "TargetMin": 0 * T, "TargetMax": 20 + 60 * T,
+}  # fmt: skip
+ON_POLICY = SHARED | {
+    "UpdateRatioPi": 0 * T + 0.01, "UpdateRatioV": 0 * T + 0.02, "GradNormPi": 0 * T + 0.1,
+    "EntropyShare": 0.99 - 0.4 * T,
+    "AdvLogpCorr": 0 * T + 0.2, "AdvReturnCorr": 0 * T + 0.6, "AdvStd": 0 * T + 3, "ExplainedVarianceAfter": 0.8 * T,
+    "Ratio1": 0 * T + 1e-6, "ClippedActions": 0 * T + 0.1, "LogStd": -0.5 - 0.3 * T,
+}  # fmt: skip
+OFF_POLICY = SHARED | {
+    "UpdateRatioQ": 0 * T + 0.05, "ExplainedVarianceTD": 0.5 + 0.45 * T, "TDError": 0 * T + 0.3,
+    "TargetGap": 0 * T + 0.4, "AverageTestEpRet": 30 + 350 * T,
+}  # fmt: skip
+DQN = OFF_POLICY | {"Epsilon": np.clip(1 - 5 * T, 0.05, 1), "EntropyShare": np.clip(1 - 5 * T, 0.2, 1)}
+SAC = OFF_POLICY | {
+    "UpdateRatioPi": 0 * T + 0.05, "ActorGain": 0 * T + 0.05, "ActionSaturation": 0 * T + 0.2, "Alpha": 0.2 - 0.1 * T,
+    "LogStd": 0 * T - 1,
+}  # fmt: skip
+DDPG = {name: values for name, values in SAC.items() if name not in ("Alpha", "LogStd")} | {"ActNoise": 0 * T + 0.1}
+CONFIG = {"algo": "ppo", "env": "CartPole-v1", "total_steps": 40_000, "gamma": 0.99, "seed": 0, "pi_lr": 3e-4,
+          "random_play": {"return": 22.0, "std": 10.0}}  # fmt: skip
+LOW = {"AverageEpRet": 21 + 0 * T, "AverageTestEpRet": 21 + 0 * T, "MaxEpRet": 60 + 0 * T, "EpLen": 21 + 0 * T}
+
+
+def changed(columns, **changes):
+    """A log with other columns; of a name with two parts, those that the algorithm has."""
+    config = {**CONFIG, **changes.pop("config", {})}
+    return Log(
+        {**columns, **{name: 0 * T + values for name, values in changes.items()}}, config, config.pop("error", "")
+    )
+
+
+def low(columns, **changes):
+    """A log without learning, and with other columns."""
+    return changed({**columns, **{name: values for name, values in LOW.items() if name in columns}}, **changes)
+
+
+CASES = {
+    "no number": (low(ON_POLICY, config={"error": "the loss is nan at env step 5"}), "high learning rate"),
+    "the policy stands still": (low(ON_POLICY, UpdateRatioPi=0.0, KL=0.0, AdvLogpCorr=math.nan), "policy not trained"),
+    "the policy creeps": (low(ON_POLICY, UpdateRatioPi=1e-5, KL=1e-8), "low learning rate"),
+    "the critic stands still": (low(ON_POLICY, UpdateRatioV=0.0), "critic not trained"),
+    "the update goes against the advantages": (low(ON_POLICY, AdvLogpCorr=-0.2), "sign"),
+    "the update does not follow the advantages": (low(ON_POLICY, AdvLogpCorr=0.004 * np.sin(30 * T)), "credit"),
+    "the advantages are not those of the returns": (low(ON_POLICY, AdvReturnCorr=0.02), "credit"),
+    "the policy climbs down": (low(SAC, ActorGain=-0.05), "sign"),
+    "the ratio does not start at 1": (low(ON_POLICY, Ratio1=0.3), "old policy"),
+    "large steps": (low(ON_POLICY, KL=3.0), "high learning rate"),
+    "entropy collapse": (low(ON_POLICY, EntropyShare=np.clip(1 - 8 * T, 0.001, 1)), "little exploration"),
+    "entropy does not fall": (low(ON_POLICY, EntropyShare=0.999), "low learning rate"),
+    "always the same action": (low(DQN, ActionShareMax=1.0), "little exploration"),
+    "the critic explains nothing": (low(ON_POLICY, ExplainedVariance=-0.1), "targets"),
+    "values beyond what is possible": (low(DQN, TargetMax=1000.0), "bootstrap"),
+    "the target network does not lag": (low(DQN, TargetGap=0.0), "target network"),
+    "the target network stays behind": (low(DQN, TargetGap=60.0), "target network"),
+    "over-estimation": (low(DQN, ValueBias=400.0), "bootstrap"),
+    "inputs are not of order 1": (low(ON_POLICY, InputAbsMax=4000.0), "observation scale"),
+    "the observation never changes": (low(ON_POLICY, InputStdMax=0.0), "empty observation"),
+    "returns are not of order 1": (low(DQN, ReturnMean=-1e5), "reward scale"),
+    "the reward is never seen": (low(DQN, RewMax=0.0), "no reward"),
+    "what is learned from holds no reward": (low(ON_POLICY, ReturnMean=0.0, AdvStd=0.01), "no reward"),
+    "the reward comes at the end": (low(DQN, RewTerminal=21.0, RewMean=1.0), "late reward"),
+    "a short horizon": (low(DQN, config={"gamma": 0.1}), "discount"),
+    "no exploration": (low(DDPG, ActNoise=0.0, config={"start_steps": 0}), "little exploration"),
+    "exploration never ends": (low(DQN, Epsilon=1.0), "endless exploration"),
+    "more random than epsilon says": (changed(DQN, AverageEpRet=22.0), "endless exploration"),
+    "actions beyond their bounds": (low(ON_POLICY, ClippedActions=0.95), "endless exploration"),
+    "sigma near 0": (low(ON_POLICY, LogStd=-8.0), "little exploration"),
+    "the temperature rises without end": (low(SAC, Alpha=0.2 + 50 * T), "endless exploration"),
+    "actions at their bounds": (low(SAC, ActionSaturation=0.99), "high learning rate"),
+    "dead units": (low(DQN, DeadUnits=0.9), "high learning rate"),
+    "few samples per update": (low(ON_POLICY, config={"rollout_len": 2, "num_envs": 1}), "little data"),
+    "a small memory": (low(DQN, config={"buffer_size": 40}), "little data"),
+    "few gradient steps": (low(DQN, GradSteps=5 * T), "low learning rate"),
+    "the critic does not fit its targets": (low(DQN, ExplainedVarianceTD=-0.2), "credit"),
+    "worse than random play": (changed(ON_POLICY, AverageEpRet=9.0), "sign"),
+    "it seeks the end": (changed(ON_POLICY, AverageEpRet=-20 + 11 * T, EpLen=20 - 11 * T, TruncatedShare=0.0), "sign"),
+    "not learning": (low(ON_POLICY), ""),
+}
+
+
+def names(log):
+    return [finding.rule for finding in diagnose(log, RULES).findings]
+
+
+@pytest.mark.parametrize("columns", [ON_POLICY, DQN, SAC, DDPG], ids=["on-policy", "dqn", "sac", "ddpg"])
+def test_of_a_healthy_run_nothing_is_said(columns):
+    log = changed(columns)
+    assert [names(log.until(epochs)) for epochs in range(EPOCHS + 1)] == [[]] * (EPOCHS + 1)
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_what_is_wrong_has_a_name_and_its_cause_is_among_the_first_three(rule):
+    log, cause = CASES[rule]
+    found = diagnose(log, RULES)
+    assert rule in [finding.rule for finding in found.findings]
+    assert cause == "" or cause in found.causes[:3]
+
+
+def test_every_rule_has_a_case_and_every_finding_says_what_it_must():
+    said = {rule for log, _ in CASES.values() for rule in RULES if rule(log)}
+    assert said == set(RULES)
+    for log, _ in CASES.values():
+        for finding in diagnose(log, RULES).findings:
+            assert set(finding.causes) <= set(CAUSES), finding
+            assert 0 <= finding.severity <= 1, finding
+            assert 0 <= finding.since <= 40_000, finding
+            assert finding.text, finding
+            assert finding.first or finding.rule == "not learning", finding
+
+
+def test_a_finding_stands_from_where_it_began():
+    late = np.where(np.arange(EPOCHS) < 20, 0.01, 3.0)
+    (found,) = [f for f in diagnose(low(ON_POLICY, KL=late), RULES).findings if f.rule == "large steps"]
+    assert found.since == pytest.approx(20_000, abs=6000)  # one epoch in five may be otherwise
+
+
+def test_what_was_and_is_no_more_is_no_finding():
+    assert "large steps" not in names(low(ON_POLICY, KL=np.where(np.arange(EPOCHS) < 20, 3.0, 0.01)))
+
+
+def test_the_cause_that_explains_most_comes_first():
+    def says(severity, *causes):
+        return lambda log: Finding("x", "", (), 0.0, causes, severity, "")
+
+    found = diagnose(Log({}, {}), [says(0.6, "sign", "credit"), says(0.5, "credit"), says(0.2, "discount", "sign")])
+    assert found.causes == ["credit", "sign", "discount"]
+    assert [found.follows(finding) for finding in found.findings] == [True, True, False]
+
+
+def test_an_empty_log_has_no_findings():
+    assert names(Log({}, CONFIG)) == []
+
+
+def test_signs_of_life():
+    assert signs_of_life(low(ON_POLICY, ExplainedVariance=0.0, EntropyShare=0.99)) == []
+    said = signs_of_life(low(ON_POLICY, MaxEpRet=60 + 400 * T, EpLen=20 + 100 * T, StdEpRet=5.0))
+    for part in ("best episode", "last longer", "entropy declines", "begins to explain"):
+        assert any(part in text for text in said), part
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_every_cause_has_a_command(cause):
+    for more in (
+        {"pi_lr": 3e-4, "ent_coef": 0.0, "rollout_len": 64},
+        {"q_lr": 1e-3, "start_steps": 100, "buffer_size": 9},
+    ):
+        config = {k: v for k, v in CONFIG.items() if k != "pi_lr"} | more
+        assert told_apart_by(cause, config).startswith("python -m rlsuite.")
