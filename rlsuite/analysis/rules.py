@@ -1,7 +1,7 @@
 """The rules of the diagnosis: each a function of a log, with its threshold and where that comes from.
 
-A rule speaks where its columns exist, so that none asks which algorithm is running. Thresholds were set on one half of
-`experiments/planted_bugs.py`, from these starting points:
+A rule speaks where its columns exist, so that none asks which algorithm is running. Thresholds start from these sources,
+and are to be set on the building half of `experiments/planted_bugs.py`:
 
     Schulman:    "The Nuts and Bolts of Deep RL Experimentation", talk, 2016
     Jones:       Jones 2021, "Debugging Reinforcement Learning Systems"
@@ -286,7 +286,7 @@ def same_action(log: Log) -> Finding | None:
 
 def critic_explains_nothing(log: Log) -> Finding | None:
     """The critic is no better than a constant, late in the run."""
-    if not _since_start(log, 0.5):
+    if not _since_start(log, 0.5) or better_than_chance(log):
         return None
     on_policy = np.isfinite(log.col("ExplainedVarianceAfter")).any()
     since = log.below("ExplainedVariance", 0.05 if on_policy else -0.5)
