@@ -74,7 +74,7 @@ Run:      python -m rlsuite.run ppo --env CartPole-v1
 Expect:   with its preset (rlsuite/presets.py) a return of 500, the maximum, within 100,000 steps.
 Exercise: leave out the min, so that L_pi = -E[ clip(r, 1-ε, 1+ε) adv ]. For which samples does the gradient vanish that
           should not, and which column would show it?
-Worth:    docs/ablations.md leaves each detail out. Without the clip Pendulum-v1 is not learned; most others went unseen.
+Worth:    docs/ablations.md leaves each detail out. Without the clip Pendulum-v1 is not learned; most others go unseen.
 """
 
 import math

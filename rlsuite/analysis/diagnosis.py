@@ -87,7 +87,7 @@ class Log:
     def chance(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns of random play; of the first episodes, where it was not played."""
         play = self.config.get("random_play") or {}
-        mean, std = (play.get(name) for name in ("return", "std"))
+        mean, std = (play.get(name) for name in ("return", "return_std"))
         if isinstance(mean, int | float) and math.isfinite(mean):
             return float(mean), float(std or 0.0)
         known = np.flatnonzero(np.isfinite(self.col("AverageEpRet")))

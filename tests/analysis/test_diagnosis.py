@@ -38,7 +38,7 @@ SAC = OFF_POLICY | {
 }  # fmt: skip
 DDPG = {name: values for name, values in SAC.items() if name not in ("Alpha", "LogStd")} | {"ActNoise": 0 * T + 0.1}
 CONFIG = {"algo": "ppo", "env": "CartPole-v1", "total_steps": 40_000, "gamma": 0.99, "seed": 0, "pi_lr": 3e-4,
-          "random_play": {"return": 22.0, "std": 10.0}}  # fmt: skip
+          "random_play": {"return": 22.0, "return_std": 10.0}}  # fmt: skip
 LOW = {"AverageEpRet": 21 + 0 * T, "AverageTestEpRet": 21 + 0 * T, "MaxEpRet": 60 + 0 * T, "EpLen": 21 + 0 * T}
 
 
