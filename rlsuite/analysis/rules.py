@@ -1,6 +1,6 @@
 """The rules of the diagnosis: each a function of a log, with its threshold and where that comes from.
 
-A rule speaks where its columns exist, so that none asks which algorithm is running. Thresholds start from these sources.
+A rule speaks where its columns exist, so that none asks which algorithm is running. Thresholds begin at these sources.
 They are to be set on the building half of `experiments/planted_bugs.py`:
 
     Schulman:    "The Nuts and Bolts of Deep RL Experimentation", talk, 2016
