@@ -26,13 +26,13 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and locks")
 GRID = {"seed": (0, 1, 2), "total_steps": 384, "steps_per_epoch": 128}
 LONG = {"seed": (0, 1), "total_steps": 60_000, "steps_per_epoch": 256, "test_episodes": 0}
 TRAP = """
-import os, signal
+import glob, os, signal
 import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
 
 class Trap(CartPoleEnv):
     def step(self, action):
-        if os.path.exists("trap"):
+        if os.path.exists("trap") and glob.glob("data/*/*/config.json"):  # random play is over
             os.remove("trap")
             if os.path.exists("kill"):
                 os.kill(os.getpid(), signal.SIGKILL)

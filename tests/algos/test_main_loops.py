@@ -69,7 +69,7 @@ def test_an_update_gets_what_the_environments_gave_and_took(
     config = algo.Config("-", **shape, gamma=0.9, lam=0.8, scale_reward=scale_reward)
     made, env_fn = made_by(BUTTONS)
     ac = algo.train(config, env_fn, logger=Logger(data_dir=tmp_path, quiet=True))
-    taken, scaler = np.stack([env.taken for env in made], 1), RewardScaler(config)
+    taken, scaler = np.stack([env.taken for env in made[:2]], 1), RewardScaler(config)
     assert len(batches) == 2
     for first, batch in zip((0, 10), batches, strict=True):
         obs, rew, next_obs, terminated, truncated = diary(first, 10)

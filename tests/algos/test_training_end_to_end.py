@@ -578,7 +578,7 @@ def test_own_environment_and_own_network(
     config = module.Config("mine", total_steps=64, num_envs=2, steps_per_epoch=64, **settings)
     ac = module.train(config, env_fn=env_fn, actor_critic=widened(network, critic))
     assert type(ac).__name__ == "Wide"
-    assert len(made) == (2 if network is ActorCritic else 3)
+    assert len(made) == (3 if network is ActorCritic else 4)  # to train, for random play, and to test
     (run,) = find_runs(["data"])
     config = read_config(run)
     assert (config["env"], config["custom_env"]) == ("mine", True)
@@ -827,7 +827,7 @@ def test_test_episodes_are_the_same_after_each_epoch_and_none_of_training(module
 
     settings = {"total_steps": 128, "steps_per_epoch": 64, "num_envs": 2, "update_after": 100, "num_test_episodes": 2}
     module.train(module.Config("Clock", **settings), env_fn=env_fn, logger=Logger(data_dir=tmp_path, quiet=True))
-    *training, test = (env.seeds for env in made)
+    *training, test, _ = (env.seeds for env in made)  # the last is for random play
     assert test[: len(test) // 2] == test[len(test) // 2 :]
     assert len(set(test)) >= 2
     seeds = [*itertools.chain(*training)]
