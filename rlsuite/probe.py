@@ -80,10 +80,13 @@ def algorithm(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their annotations up
     sys.path.insert(0, str(path.resolve().parent))  # as if the file were started
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is left beside the file
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"{name} can't be imported: {_where(error)}") from error
+    finally:
+        sys.dont_write_bytecode = writes
     for part in ("Config", "train"):
         if not hasattr(module, part):
             raise UserError(f"{name} has no {part}: an algorithm's file has Config and train, see rlsuite/algos/ppo.py")
