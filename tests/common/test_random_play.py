@@ -150,6 +150,7 @@ def test_episodes_and_actions_have_seeds_of_their_own() -> None:
         look(lambda env=env: env, 200, seed)  # type: ignore[misc]
     assert (first.seeds, first.acts) == (again.seeds, again.acts)
     assert first.acts != other.acts
+    assert not set(first.seeds) & set(other.seeds)
     assert set(first.acts) == {2, 3, 4}
     taken = {episode_seed(3, rank, n, i) for rank in (0, 1, 2, TEST_EPISODES) for n in range(8) for i in range(50)}
     assert not taken & set(first.seeds)
