@@ -26,9 +26,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import gymnasium  # noqa: F401  # imported once, before the forks: with torch it takes seconds
 import torch
 from tables import DATA, ROOT, markdown
 
@@ -64,7 +64,7 @@ class Task(NamedTuple):
     fault: Mutant | None
     algo: str
     seeds: tuple[int, ...]
-    sound: Weights = {}  # noqa: RUF012
+    sound: Weights = MappingProxyType({})
     """of the sound algorithm"""
 
     @property

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -326,12 +326,13 @@ def at_start(config: Any, recording: Any) -> list[str]:
     """
     from rlsuite.analysis.preflight import GRAVE, Advice, advise, measure
 
-    measured = measure(recording, getattr(config, "gamma", 0.99), config.frame_skip, tolerance=GRAVE)
+    settings = asdict(config)
+    measured = measure(recording, settings.get("gamma", 0.99), settings["frame_skip"], tolerance=GRAVE)
     lines = []
     for rule, text, advised in advise(measured, grave=True):
-        flags = {name: value for name, value in advised.items() if hasattr(config, name)}
-        if not any(getattr(config, name) is True for name in flags):
-            said = words([Advice(rule, text, flags)], config.env_kwargs if "env_kwargs" in flags else "{}")
+        flags = {name: value for name, value in advised.items() if name in settings}
+        if not any(settings[name] is True for name in flags):
+            said = words([Advice(rule, text, flags)], settings["env_kwargs"] if "env_kwargs" in flags else "{}")
             lines.append(f"{text}{': ' * bool(said)}{said}")
     return lines[:MOST_ADVICE]
 

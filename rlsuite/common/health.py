@@ -258,17 +258,16 @@ def observed_returns(epoch: Epoch, gamma: float) -> FloatArray:
     return ret
 
 
-def value_health(epoch: Epoch, gamma: float) -> dict[str, float]:
+def value_health(val: FloatArray, ret: FloatArray) -> dict[str, float]:
     """The columns of every algorithm that predicts returns, over all states of an epoch on all ranks.
 
     Args:
-        epoch: with the values of all its steps kept.
-        gamma: discount γ.
+        val: predictions (T, N) float32, at collection.
+        ret: observed returns-to-go (T, N) float32 of the same steps.
 
     Returns:
         Column name to value.
     """
-    val, ret = mpi.gather(epoch.column("val"), axis=1), observed_returns(epoch, gamma)
     return {
         "ExplainedVariance": explained_variance(val, ret),
         "ValueMean": float(val.mean(dtype=np.float64)),
@@ -337,7 +336,7 @@ def on_policy_health(epoch: Epoch, ac: ActorCritic, gamma: float) -> dict[str, f
     probed = ac.encode(spread(epoch.obs, mpi.share(MAX_NEIGHBOURS)))
     health = {
         **common_health(epoch, ac.obs_space, ac.act_space),
-        **value_health(epoch, gamma),
+        **value_health(val, ret),
         "KL": mpi.mean(float(pi_old.kl(pi).double().mean())),
         "ExplainedVarianceAfter": explained_variance(mpi.gather(val_after, axis=1), ret),
         "AdvReturnCorr": correlation(adv, ret - val),
@@ -370,7 +369,7 @@ def off_policy_health(
     steps = buf.newest(len(epoch.steps))
     next_val = ac.value(steps.next_obs.reshape(-1, *steps.next_obs.shape[2:])).reshape(steps.rew.shape)
     epoch.keep_steps(steps, next_val)
-    health = value_health(epoch, gamma)
+    health = value_health(mpi.gather(epoch.column("val"), axis=1), observed_returns(epoch, gamma))
     return {
         **common_health(epoch, ac.obs_space, ac.act_space),
         **health,
