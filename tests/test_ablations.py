@@ -270,3 +270,12 @@ def test_bad_input_is_one_line(words: list[str], said: str, ablations: Any, caps
     out, err = capsys.readouterr()
     assert said in err
     assert (out, err.count("\n")) == ("", 1)
+
+
+def test_the_tables_of_the_docs_are_those_of_the_published_returns(ablations: Any) -> None:
+    page = (EXPERIMENTS.parent / "docs" / "ablations.md").read_text()
+    with (EXPERIMENTS.parent / "data" / "ablations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    results = sys.modules["ablation_results"]
+    for column in (results.RETURN, results.LEARNING):
+        assert "\n".join(results.table(rows, column)) in page
