@@ -7,6 +7,7 @@ imported.
 
 import io
 import os
+import pickle
 import stat
 import sys
 import time
@@ -106,17 +107,24 @@ def ranks_on_this_host() -> int:
 _let_others_run = getattr(os, "sched_yield", lambda: None)  # there may be more processes than cores
 
 
-def _complete(request: Any) -> None:
+_abandoned: list[Any] = []
+
+
+def _complete(request: Any, *buffers: Any) -> None:
     """Wait for the other ranks in Python, which Ctrl-C can interrupt: MPI would wait for ever for one that has left."""
-    while not request.Test():
-        _let_others_run()
+    try:
+        while not request.Test():
+            _let_others_run()
+    except BaseException:
+        _abandoned.append((request, buffers))  # MPI may still write into them
+        raise
 
 
 def average_(x: "Tensor") -> None:
     """Replace x, of equal shape everywhere, by its mean over the ranks: one message per gradient step."""
     if _comm:
         data = x.cpu().numpy()  # the memory of x itself, if x is on the CPU
-        _complete(_comm.Iallreduce(_in_place, data))
+        _complete(_comm.Iallreduce(_in_place, data), data)
         data /= size
         if x.device.type != "cpu":
             x.copy_(x.new_tensor(data))
@@ -126,7 +134,7 @@ def broadcast_(x: "Tensor") -> None:
     """Replace x by that of rank 0."""
     if _comm:
         data = x.cpu().numpy()
-        _comm.Bcast(data)
+        _complete(_comm.Ibcast(data), data)
         x.copy_(x.new_tensor(data))
 
 
@@ -139,8 +147,12 @@ def gather_objects(value: Any) -> list[Any]:
     """What each rank has, in the order of the ranks, on every rank."""
     if not _comm:
         return [value]
-    _complete(_comm.Ibarrier())
-    return list(_comm.allgather(value))
+    own, counts = np.frombuffer(pickle.dumps(value), np.uint8), np.empty(size, np.int64)
+    length = np.array([len(own)])
+    _complete(_comm.Iallgather(length, counts), length, counts)
+    everything = np.empty(counts.sum(), np.uint8)
+    _complete(_comm.Iallgatherv(own, (everything, counts)), own, everything)
+    return [pickle.loads(part.tobytes()) for part in np.split(everything, counts.cumsum()[:-1])]
 
 
 def mean(value: float) -> float:
