@@ -77,7 +77,7 @@ def on_terminal(
         start_new_session=True,
     )
     os.close(theirs)
-    screen, data, pressed, deadline = Screen(width), b"", False, time.monotonic() + 60
+    screen, data, pressed, deadline = Screen(width), b"", False, time.monotonic() + 300
     try:
         while True:
             assert time.monotonic() < deadline, screen.lines
