@@ -114,9 +114,10 @@ def half(name: str) -> str:
     return ("building", "held-out")[hashlib.sha256(name.encode()).digest()[0] % 2]
 
 
-def train_all(jobs: int, only: str) -> None:
+def train_all(jobs: int, only: str, which: str) -> None:
     """All tasks, a line for each as it ends."""
-    todo = [task for task in tasks() if only in task.name]
+    halves = {task.name: half(task.fault.name) if task.fault else "healthy" for task in tasks()}
+    todo = [task for task in tasks() if only in task.name and which in ("all", halves[task.name])]
     with ThreadPoolExecutor(jobs) as pool:
         for number, (task, said) in enumerate(zip(todo, pool.map(train, todo), strict=True), start=1):
             print(f"{number} of {len(todo)}  {task.name}: {said}", flush=True)
@@ -136,8 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["train"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
+    parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out"])
     args = parser.parse_args(argv)
-    train_all(args.jobs, args.only)
+    train_all(args.jobs, args.only, args.part)
     return 0
 
 
