@@ -6,16 +6,18 @@ are made only once: started again, it goes on with what is missing.
 
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
-a hash of the fault's name. Thresholds were set on the building half; `--held-out` judges the other one.
+a hash of the fault's name. Thresholds were set on the building half; `--part held-out` judges the other one. What comes
+of it goes to data/diagnosis.csv.
 
-    detection    a run with a fault that counts has a finding other than "not learning"
-    naming       its cause is among the first three that the findings name, in their order
-    false alarm  a healthy run has a finding other than what is true of it (TRUE_OF below)
+    detection    most runs of a fault that counts have a finding other than "not learning"
+    naming       in most of them its cause is among the first three that the findings name
+    false alarm  a healthy run has a finding of which no cause is true of it (TRUE_OF in planted_faults.py)
 
 Source of the idea: RLExplorer, arXiv 2410.04322, which names 83% of 11 faulty programs.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import math
@@ -30,10 +32,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from planted_faults import CELLS, FAULTS, HARD, Fault
-from tables import ROOT
+from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, Fault
+from planted_judgement import Verdict, alarms, judge, missed, summary, table
+from tables import DATA, ROOT, write_table
 
-RUNS = ROOT / "data" / "planted"
+from rlsuite.diagnose import read_log
+
+RUNS = DATA / "planted"
+TABLE = DATA / "diagnosis.csv"
 SEEDS = range(5)
 HARD_SEEDS = range(3)
 HOUR = 3600  # seconds after which a training is given up
@@ -103,12 +109,6 @@ def train(task: Task) -> str:
     return f"{ended} of {len(task.seeds)} trained to their end"
 
 
-def final_return(run: Path) -> float:
-    """Mean return of the final policy's test episodes; NaN of a run that broke off."""
-    path = run / "result.json"
-    return float(json.loads(path.read_text())["AverageEpRet"]) if path.exists() else math.nan
-
-
 def half(name: str) -> str:
     """Either "building" or "held-out", by a hash of the fault's name."""
     return ("building", "held-out")[hashlib.sha256(name.encode()).digest()[0] % 2]
@@ -123,23 +123,79 @@ def train_all(jobs: int, only: str, which: str) -> None:
             print(f"{number} of {len(todo)}  {task.name}: {said}", flush=True)
 
 
-def returns(task: Task, chance: float) -> np.ndarray:
-    """Of all seeds, in the units of the sound environment; what broke off or can't be known is at `chance`."""
-    runs = [next(iter((RUNS / task.name).glob(f"*_s{seed}")), None) for seed in task.seeds]
-    found = np.array([final_return(run) if run else math.nan for run in runs])
-    found = found * TRUE_RETURN.get(task.fault.wrapper, 1.0) if task.fault else found
-    return np.where(np.isnan(found), chance, found)
+def runs_of(task: Task) -> list[Path]:
+    """Its run directories, one for each seed.
+
+    Raises:
+        SystemExit: some have not been trained.
+    """
+    found = [next(iter((RUNS / task.name).glob(f"*_s{seed}")), None) for seed in task.seeds]
+    runs = [run for run in found if run]
+    if len(runs) < len(task.seeds):
+        sys.exit(f"{task.name}: {len(runs)} of {len(task.seeds)} runs are there; train them first")
+    return runs
+
+
+def returns(task: Task) -> np.ndarray:
+    """Of all seeds, of the final policy's test episodes, in the units of the sound environment.
+
+    What broke off, or can't be known, is at the level of random play.
+    """
+    factor = TRUE_RETURN.get(task.fault.wrapper, 1.0) if task.fault else 1.0
+    found = []
+    for run in runs_of(task):
+        result, config = (run / name for name in ("result.json", "config.json"))
+        chance = json.loads(config.read_text())["random_play"]["return"]
+        known = json.loads(result.read_text())["AverageEpRet"] if result.exists() else chance
+        found.append(factor * known if math.isfinite(factor) else math.nan)
+    return np.array(found)
+
+
+def lowers(fault: np.ndarray, sound: np.ndarray, chance: float) -> bool:
+    """Whether a fault counts."""
+    fault = np.where(np.isnan(fault), chance, fault)
+    return bool(sound.mean() - fault.mean() > 3 * max(fault.std(ddof=1), sound.std(ddof=1)))
+
+
+def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
+    """Verdicts of the faults of a half that count, of all healthy runs, and how many faults do not count."""
+    sound: dict[str, np.ndarray] = {}
+    chance: dict[str, float] = {}
+    faults, healthy, uncounted = [], [], 0
+    for task in tasks():
+        if not task.fault:
+            cell = next(cell for cell in [*CELLS, *HARD] if slug(f"healthy {cell}") == task.name)
+            logs = [read_log(run) for run in runs_of(task)]
+            sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
+            healthy += [judge(cell, log, "", TRUE_OF.get(cell, ())) for log in logs]
+        elif half(task.fault.name) == which:
+            cell = task.fault.cell
+            if lowers(returns(task), sound[cell], chance[cell]):
+                faults += [judge(task.fault.name, read_log(run), task.fault.cause) for run in runs_of(task)]
+            else:
+                uncounted += 1
+    return faults, healthy, uncounted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train."""
+    """Train, or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train"])
+    parser.add_argument("what", choices=["train", "judge"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
     parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out"])
     args = parser.parse_args(argv)
-    train_all(args.jobs, args.only, args.part)
+    if args.what == "train":
+        train_all(args.jobs, args.only, args.part)
+        return 0
+    which = "held-out" if args.part == "held-out" else "building"
+    faults, healthy, uncounted = judge_half(which)
+    print("\n".join([*missed(faults), *alarms(healthy), f"the {which} half:", *summary(faults, healthy, uncounted)]))
+    kept = []
+    if TABLE.exists():
+        with TABLE.open(newline="", encoding="utf-8") as file:
+            kept = [row for row in csv.DictReader(file) if row["half"] != which]
+    write_table(TABLE, kept + [{"half": which, **row} for row in table(faults, healthy)])
     return 0
 
 

@@ -327,3 +327,14 @@ HARD = {
     "sac MountainCarContinuous": f"sac --env MountainCarContinuous-v0 {SOON}",
     "cem Acrobot": "cem --env Acrobot-v1 --total-steps 30000 --steps-per-epoch 1000 --preset none",
 }
+
+# Of healthy runs: causes that are true of them all the same. Written before the first of them was judged.
+TRUE_OF = {
+    "ppo FrozenLake": ("late reward",),
+    "dqn FrozenLake": ("late reward",),
+    "ppo Chain": ("late reward",),
+    "dqn Chain": ("late reward",),
+    "ppo MountainCar never": ("late reward", "no reward", "little exploration"),
+    "dqn MountainCar unfinished": ("late reward", "no reward", "little exploration"),
+    "sac MountainCarContinuous": ("late reward", "little exploration"),
+}

@@ -1,0 +1,170 @@
+"""How often the diagnosis is right: what `planted_bugs.py judge` counts in the logs of its trainings.
+
+A fault has five seeds. It is detected, or named, if most of its runs are; so a fault is one trial of a binomial, and
+the intervals (Clopper and Pearson 1934) are those of independent trials. A healthy run is a trial of its own.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest
+
+from rlsuite.analysis.diagnosis import Diagnosis, Log, diagnose
+from rlsuite.analysis.rules import RULES
+
+POINTS = 20
+"""moments of a run at which it is diagnosed, evenly over its epochs"""
+NAMED = 3
+"""causes that are read"""
+SLOW = "not learning"
+"""the rule that is true of every slow run, and detects nothing"""
+
+
+class Verdict(NamedTuple):
+    """What the diagnosis says of one run."""
+
+    task: str
+    """the fault, or the healthy cell"""
+    algo: str
+    cause: str
+    """the true one; "" of a healthy run"""
+    rules: tuple[str, ...]
+    """that spoke at its end"""
+    causes: tuple[str, ...]
+    """that they name, the likeliest first"""
+    wrong: tuple[str, ...]
+    """of a healthy run: rules that name no cause that is true of it"""
+    since: float
+    """share of the run from which on the true cause has stood among the first three; NaN if it does not at the end"""
+
+    @property
+    def detected(self) -> bool:
+        """Whether anything was found but that the return is low."""
+        return any(rule != SLOW for rule in self.rules)
+
+    @property
+    def named(self) -> bool:
+        """Whether the true cause is among the first three."""
+        return self.cause in self.causes[:NAMED]
+
+
+def judge(task: str, log: Log, cause: str, true: Sequence[str] = ()) -> Verdict:
+    """Diagnose a run at its end, and at moments before.
+
+    Args:
+        task: its name.
+        log: what it wrote.
+        cause: the true one; "" of a healthy run.
+        true: causes that are true of a healthy run all the same.
+    """
+    found = diagnose(log, RULES)
+    wrong = tuple(f.rule for f in found.findings if f.rule != SLOW and not set(f.causes) & set(true))
+    rules = tuple(finding.rule for finding in found.findings)
+    since = _since(log, found, cause) if cause else math.nan
+    return Verdict(task, f"{log.config['algo']}", cause, rules, tuple(found.causes), wrong, since)
+
+
+def _since(log: Log, found: Diagnosis, cause: str) -> float:
+    stands = [cause in found.causes[:NAMED]]
+    ends = [math.ceil(len(log) * point / POINTS) for point in range(1, POINTS + 1)]
+    if not stands[0] or not len(log):
+        return math.nan
+    for place in range(POINTS - 2, -1, -1):
+        if cause not in diagnose(log.until(ends[place]), RULES).causes[:NAMED]:
+            return float(log.steps[ends[place + 1] - 1]) / log.setting("total_steps")
+    return float(log.steps[ends[0] - 1]) / log.setting("total_steps")
+
+
+def rate(count: int, of: int) -> dict[str, str]:
+    """A share with its 95% interval, as columns."""
+    found = binomtest(count, of).proportion_ci(0.95, method="exact") if of else None
+    low, high = (f"{found.low:.3f}", f"{found.high:.3f}") if found else ("", "")
+    return {"count": f"{count}", "of": f"{of}", "share": f"{count / of:.3f}" if of else "", "low": low, "high": high}
+
+
+def most(verdicts: Sequence[Verdict], what: str) -> bool:
+    """Whether most runs of a fault are `detected` or `named`."""
+    return 2 * sum(getattr(verdict, what) for verdict in verdicts) > len(verdicts)
+
+
+def by_task(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """The runs of each fault."""
+    found = defaultdict(list)
+    for verdict in verdicts:
+        found[verdict.task].append(verdict)
+    return dict(found)
+
+
+def table(faults: Sequence[Verdict], healthy: Sequence[Verdict]) -> Iterator[dict[str, str]]:
+    """Lines of data/diagnosis.csv, without the half.
+
+    detection, naming    of faults, over all and by algorithm and cause
+    false alarm          of healthy runs, over all and by algorithm
+    confusion            of the runs with a cause: in how many another, or the same, is named first
+    rule                 of the runs with a cause, and of healthy ones: in how many it speaks
+    """
+    tasks = by_task(faults)
+    for what in ("detected", "named"):
+        groups = [("all", "all", list(tasks.values()))]
+        for algo in sorted({verdict.algo for verdict in faults}):
+            groups.append((algo, "all", [runs for runs in tasks.values() if runs[0].algo == algo]))
+        for cause in sorted({verdict.cause for verdict in faults}):
+            groups.append(("all", cause, [runs for runs in tasks.values() if runs[0].cause == cause]))
+        for algo, cause, group in groups:
+            yield _line(what, algo, cause, "", sum(most(runs, what) for runs in group), len(group))
+    for algo in ["all", *sorted({verdict.algo for verdict in healthy})]:
+        runs = [verdict for verdict in healthy if algo in ("all", verdict.algo)]
+        yield _line("false alarm", algo, "", "", sum(bool(verdict.wrong) for verdict in runs), len(runs))
+    for cause in sorted({verdict.cause for verdict in faults}):
+        runs = [verdict for verdict in faults if verdict.cause == cause]
+        first = Counter(verdict.causes[0] if verdict.causes else "nothing" for verdict in runs)
+        for said, count in first.most_common():
+            yield _line("confusion", "all", cause, said, count, len(runs))
+    for cause in ["", *sorted({verdict.cause for verdict in faults})]:
+        runs = [verdict for verdict in [*faults, *healthy] if verdict.cause == cause]
+        spoke = Counter(rule for verdict in runs for rule in verdict.rules)
+        for rule, count in spoke.most_common():
+            yield _line("rule", "all", cause or "healthy", rule, count, len(runs))
+
+
+def _line(what: str, algo: str, cause: str, said: str, count: int, of: int) -> dict[str, str]:
+    return {"measure": what, "algorithm": algo, "cause": cause, "said": said, **rate(count, of)}
+
+
+def summary(faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int) -> list[str]:
+    """What it comes to, for people."""
+    tasks = by_task(faults)
+    lines = []
+    for what in ("detected", "named"):
+        lines.append(_said(what, sum(most(runs, what) for runs in tasks.values()), len(tasks), "faults that count"))
+    lines.append(_said("false alarms", sum(bool(v.wrong) for v in healthy), len(healthy), "healthy runs"))
+    since = [verdict.since for verdict in faults if verdict.named]
+    if since:
+        lines.append(f"the right cause stands from {np.median(since):.2f} of a run on (median of {len(since)} runs)")
+    lines.append(f"{uncounted} faults do not count: they lower the return by less than three standard deviations")
+    return lines
+
+
+def _said(what: str, count: int, of: int, things: str) -> str:
+    found = rate(count, of)
+    return f"{what}: {count} of {of} {things}, {100 * count / max(of, 1):.0f}% (95%: {found['low']} to {found['high']})"
+
+
+def missed(faults: Sequence[Verdict]) -> Iterator[str]:
+    """A line for each fault that is not named in most runs."""
+    for task, runs in by_task(faults).items():
+        if not most(runs, "named"):
+            said = Counter(cause for verdict in runs for cause in verdict.causes[:NAMED]).most_common(3)
+            rules = Counter(rule for verdict in runs for rule in verdict.rules).most_common(5)
+            found = "named" if most(runs, "detected") else "detected"
+            yield f"not {found}: {task} ({runs[0].cause}): {said} {rules}"
+
+
+def alarms(healthy: Sequence[Verdict]) -> Iterator[str]:
+    """A line for each healthy run that a rule is wrong about."""
+    for verdict in healthy:
+        if verdict.wrong:
+            yield f"false alarm: {verdict.task}: {', '.join(verdict.wrong)}"
