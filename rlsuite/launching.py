@@ -277,6 +277,7 @@ def _train_one(
     Only the first of several runs in one environment says what is wrong with it.
     """
     from rlsuite.common.logger import Logger
+    from rlsuite.diagnose import Watch
 
     config, launch = job.config, job.launch
     quiet = launch.quiet or mpi.rank > 0
@@ -298,6 +299,7 @@ def _train_one(
         suffix=folder_suffix(job.varied),
         stop_at=launch.stop_at,
         advise=partial(at_start, config) if first else None,
+        watch=Watch(),
     )
     try:
         ac = algorithm.train(config, logger=logger)
@@ -357,6 +359,7 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
         NonFiniteError, EnvError: the environment fails in a test episode.
     """
     from rlsuite.common.console import acting, returns
+    from rlsuite.diagnose import last_words
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
     from rlsuite.envs.making import configured_env, trust_flag
@@ -378,6 +381,10 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
                     f"random play  {mean} ± {std} ({saved['random_play'].get('episodes')} episodes at the start)"
                 )
     run = shlex.quote(str(logger.run_dir))
+    if found := last_words(logger.run_dir):
+        for text in found:
+            logger.say(text)
+        logger.say(f"{'why:':9} python -m rlsuite.diagnose {run}")
     if not alone:
         logger.say(f"plot all: python -m rlsuite.plot {shlex.quote(str(logger.run_dir.parent))}")
         return

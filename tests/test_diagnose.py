@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rlsuite.diagnose import main
+from rlsuite.diagnose import Watch, main
+from rlsuite.run import main as train
 from tests.analysis.test_diagnosis import CONFIG, ON_POLICY, changed, low
 
 
@@ -58,3 +59,32 @@ def test_bad_input_is_one_line(argv: list[str], said: str, tmp_path: Path, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("rlsuite: ")
     assert said in line
+
+
+def test_a_training_warns_once_of_a_finding_and_says_it_again_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ppo", "--env", "CartPole-v1", "--total-steps", "4000", "--steps-per-epoch", "200", "--data-dir"]
+    words += [f"{tmp_path}", "--preset", "none", "--rollout-len", "100", "--num-envs", "2", "--pi-lr", "1e-7"]
+    assert train(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    warned = [at for at, line in enumerate(lines) if line.startswith("rlsuite: the policy creeps: ")]
+    assert len(warned) == 1
+    assert lines[warned[0] - 1].startswith(("epoch 6 ", "epoch 8 ")), "of the five first epochs nothing is said"
+    end = [line.partition(":")[0] for line in lines if not line.startswith("epoch")]
+    assert end[-5:-2] == ["the policy creeps", "likeliest cause", "why"]
+
+
+def test_a_sound_training_is_not_warned_of_and_a_quiet_one_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["ppo", "--env", "CartPole-v1", "--steps-per-epoch", "500", "--data-dir", f"{tmp_path}"]
+    assert train([*short, "--total-steps", "10000"]) == 0
+    assert "rlsuite: " not in (out := capsys.readouterr().out)
+    assert "likeliest cause" not in out
+    assert train([*short, "--total-steps", "5000", "--pi-lr", "1e-9", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_watch_can_not_read_ends_no_training(tmp_path: Path) -> None:
+    assert Watch()(tmp_path / "nowhere") == []

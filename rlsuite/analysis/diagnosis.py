@@ -6,6 +6,7 @@ trains, and nothing is read but columns and settings.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -162,7 +163,9 @@ def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
     Each finding gives its causes weight, less from the first to the last of them, in proportion to its severity. The
     cause with the most weight explains the most.
     """
-    found = [finding for rule in rules if (finding := rule(log))]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a column that has no number yet is NaN
+        found = [finding for rule in rules if (finding := rule(log))]
     found.sort(key=lambda finding: (-finding.severity, finding.since))
     weight: dict[str, float] = {}
     for finding in found:

@@ -43,6 +43,7 @@ class Logger:
         suffix: str = "",
         stop_at: float = math.inf,
         advise: Callable[[Any], Sequence[str]] | None = None,
+        watch: Callable[[Path], Sequence[str]] | None = None,
     ) -> None:
         """Remember where to write.
 
@@ -59,6 +60,8 @@ class Logger:
             suffix: what joins the name of the run's folder, after the seed.
             stop_at: a return; the run ends as soon as an epoch's mean reaches it and test episodes confirm it.
             advise: what to say about random play at the start, a line each, given its `Recording`.
+            watch: what to say about what has been written so far, a line each, given the run directory; it is asked ten
+                times.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,
@@ -69,7 +72,7 @@ class Logger:
         )
         self.resume, self.checkpoint_every = Path(resume) if resume else None, checkpoint_every
         self.suffix = suffix
-        self.stop_at, self.advise = stop_at, advise
+        self.stop_at, self.advise, self.watch = stop_at, advise, watch
         self.stopped_at: int | None = None
         """env steps after which the run ended early, see `stop_at`"""
         self.run_dir: Path | None = None

@@ -21,6 +21,7 @@ from rlsuite.rundir.checkpoint import Checkpoint, GlobalGenerators, signals_wait
 from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy, save_snapshot
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
+LOOKS = 10  # epochs of a run after which its log is looked at for what is wrong
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
 CONFIRMING = 20  # test episodes that have to reach `stop_at` too
 LOOK_SHARE = 0.1  # of the budget in env steps that random play at the start takes at most
@@ -229,6 +230,10 @@ class Training:
                 if epoch.number in np.linspace(1, self.last_epoch, SNAPSHOTS).astype(np.int64):
                     save_snapshot(self.run_dir, epoch.number, self.envs.total_steps, self.ac, epoch.obs)
             self.checkpoint.save(epoch.number, last=epoch.number == self.last_epoch)
+        looks = np.linspace(0, self.last_epoch, LOOKS + 1).astype(np.int64)[1:-1]  # the end has its own words
+        if self.logger.watch and not self.logger.quiet and epoch.number in looks:
+            for text in self.logger.watch(self.run_dir):
+                self.logger.say(f"rlsuite: {text}")
 
 
 class EpochReturns:
