@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, Fault
+from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
 from planted_judgement import Verdict, alarms, judge, missed, summary, table
 from tables import DATA, ROOT, write_table
 
@@ -76,6 +76,8 @@ def tasks() -> Iterator[Task]:
         yield Task(slug(fault.name), words, SEEDS, fault)
     for name, command in HARD.items():
         yield Task(slug(f"healthy {name}"), command.split(), HARD_SEEDS)
+    for name, command in UNSEEN.items():
+        yield Task(slug(f"healthy {name}"), command.split(), SEEDS)
 
 
 def planted(fault: Fault | None, folder: Path) -> Path:
@@ -116,8 +118,9 @@ def half(name: str) -> str:
 
 def train_all(jobs: int, only: str, which: str) -> None:
     """All tasks, a line for each as it ends."""
-    halves = {task.name: half(task.fault.name) if task.fault else "healthy" for task in tasks()}
-    todo = [task for task in tasks() if only in task.name and which in ("all", halves[task.name])]
+    unseen = [slug(f"healthy {name}") for name in UNSEEN]
+    parts = {t.name: half(t.fault.name) if t.fault else "unseen" if t.name in unseen else "healthy" for t in tasks()}
+    todo = [task for task in tasks() if only in task.name and which in ("all", parts[task.name])]
     with ThreadPoolExecutor(jobs) as pool:
         for number, (task, said) in enumerate(zip(todo, pool.map(train, todo), strict=True), start=1):
             print(f"{number} of {len(todo)}  {task.name}: {said}", flush=True)
@@ -158,16 +161,17 @@ def lowers(fault: np.ndarray, sound: np.ndarray, chance: float) -> bool:
 
 
 def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
-    """Verdicts of the faults of a half that count, of all healthy runs, and how many faults do not count."""
+    """Verdicts of the faults of a half that count, of its healthy runs, and how many faults do not count."""
     sound: dict[str, np.ndarray] = {}
     chance: dict[str, float] = {}
     faults, healthy, uncounted = [], [], 0
     for task in tasks():
         if not task.fault:
-            cell = next(cell for cell in [*CELLS, *HARD] if slug(f"healthy {cell}") == task.name)
+            cell = next(cell for cell in [*CELLS, *HARD, *UNSEEN] if slug(f"healthy {cell}") == task.name)
             logs = [read_log(run) for run in runs_of(task)]
             sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
-            healthy += [judge(cell, log, "", TRUE_OF.get(cell, ())) for log in logs]
+            if (cell in UNSEEN) == (which == "held-out"):
+                healthy += [judge(cell, log, "", TRUE_OF.get(cell, ())) for log in logs]
         elif half(task.fault.name) == which:
             cell = task.fault.cell
             if lowers(returns(task), sound[cell], chance[cell]):
@@ -183,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["train", "judge"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
-    parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out"])
+    parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out", "unseen"])
     args = parser.parse_args(argv)
     if args.what == "train":
         train_all(args.jobs, args.only, args.part)

@@ -19,8 +19,6 @@ POINTS = 20
 """moments of a run at which it is diagnosed, evenly over its epochs"""
 NAMED = 3
 """causes that are read"""
-SLOW = "not learning"
-"""the rule that is true of every slow run, and detects nothing"""
 
 
 class Verdict(NamedTuple):
@@ -32,18 +30,18 @@ class Verdict(NamedTuple):
     cause: str
     """the true one; "" of a healthy run"""
     rules: tuple[str, ...]
-    """that spoke at its end"""
+    """that named a cause at its end"""
     causes: tuple[str, ...]
     """that they name, the likeliest first"""
     wrong: tuple[str, ...]
-    """of a healthy run: rules that name no cause that is true of it"""
+    """of a healthy run: rules of which no cause is true of it"""
     since: float
     """share of the run from which on the true cause has stood among the first three; NaN if it does not at the end"""
 
     @property
     def detected(self) -> bool:
-        """Whether anything was found but that the return is low."""
-        return any(rule != SLOW for rule in self.rules)
+        """Whether anything was found; that the return is low names no cause, and is not counted."""
+        return bool(self.rules)
 
     @property
     def named(self) -> bool:
@@ -61,16 +59,16 @@ def judge(task: str, log: Log, cause: str, true: Sequence[str] = ()) -> Verdict:
         true: causes that are true of a healthy run all the same.
     """
     found = diagnose(log, RULES)
-    wrong = tuple(f.rule for f in found.findings if f.rule != SLOW and not set(f.causes) & set(true))
-    rules = tuple(finding.rule for finding in found.findings)
+    findings = [finding for finding in found.findings if finding.causes]
+    wrong = tuple(finding.rule for finding in findings if not set(finding.causes) & set(true))
+    rules = tuple(finding.rule for finding in findings)
     since = _since(log, found, cause) if cause else math.nan
     return Verdict(task, f"{log.config['algo']}", cause, rules, tuple(found.causes), wrong, since)
 
 
 def _since(log: Log, found: Diagnosis, cause: str) -> float:
-    stands = [cause in found.causes[:NAMED]]
     ends = [math.ceil(len(log) * point / POINTS) for point in range(1, POINTS + 1)]
-    if not stands[0] or not len(log):
+    if cause not in found.causes[:NAMED] or not len(log):
         return math.nan
     for place in range(POINTS - 2, -1, -1):
         if cause not in diagnose(log.until(ends[place]), RULES).causes[:NAMED]:
@@ -87,7 +85,7 @@ def rate(count: int, of: int) -> dict[str, str]:
 
 def most(verdicts: Sequence[Verdict], what: str) -> bool:
     """Whether most runs of a fault are `detected` or `named`."""
-    return 2 * sum(getattr(verdict, what) for verdict in verdicts) > len(verdicts)
+    return bool(2 * sum(getattr(verdict, what) for verdict in verdicts) > len(verdicts))
 
 
 def by_task(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rlsuite.analysis.rules import RULES
 from rlsuite.diagnose import Watch, main
 from rlsuite.run import main as train
 from tests.analysis.test_diagnosis import CONFIG, ON_POLICY, changed, low
@@ -28,14 +29,14 @@ def test_a_sick_run_has_a_page_a_figure_and_exit_code_1(tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert "The likeliest cause:\n  a loss, an advantage or the reward enters with the wrong sign" in out
     assert "- the update goes against the advantages, since env step 0\n" in out
-    assert "correlation -0.30" in out
+    assert "correlation -0.3," in out
     assert "python -m rlsuite.probe ppo" in out
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
 def test_silence_is_explained_and_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"{write(tmp_path / 'sound', changed(ON_POLICY))}"]) == 0
-    assert "Nothing found by 37 rules" in capsys.readouterr().out
+    assert f"Nothing found by {len(RULES)} rules" in capsys.readouterr().out
 
 
 def test_findings_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

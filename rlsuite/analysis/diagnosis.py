@@ -42,6 +42,8 @@ class Finding(NamedTuple):
     """from 0 to 1: how sure it is that such a run does not learn what it could"""
     first: str
     """what to try first"""
+    source: str
+    """who says so: see `rlsuite.analysis.thresholds`"""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,17 @@ class Log:
         shares = holds[::-1].cumsum()[::-1] / np.arange(len(holds), 0, -1)  # from each epoch to the last
         first = int(np.flatnonzero((shares >= MOSTLY) & (holds > 0))[0])
         return float(self.steps[at[first - 1]]) if first else 0.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether the latest returns are above those of random play by more than one of their standard deviations."""
+        chance, spread = self.chance
+        late = self.late(self.ret)
+        return bool(len(late) and late.mean() > chance + max(spread, 0.05 * abs(chance), 1e-9))
+
+    def spent(self, share: float) -> bool:
+        """Whether that much of the budget is spent, and five epochs at least."""
+        return self.share >= share and len(self) >= FEWEST
 
     def below(self, name: str, limit: float) -> float | None:
         """Since when a column has been below a limit; see `stands`."""

@@ -141,7 +141,7 @@ def test_what_was_and_is_no_more_is_no_finding():
 
 def test_the_cause_that_explains_most_comes_first():
     def says(severity, *causes):
-        return lambda log: Finding("x", "", (), 0.0, causes, severity, "")
+        return lambda log: Finding("x", "", (), 0.0, causes, severity, "", "")
 
     found = diagnose(Log({}, {}), [says(0.6, "sign", "credit"), says(0.5, "credit"), says(0.2, "discount", "sign")])
     assert found.causes == ["credit", "sign", "discount"]

@@ -1,0 +1,742 @@
+"""Rules of the diagnosis that look at several columns, or at how one moves: each a function of a log.
+
+A rule speaks where its columns exist, so that none asks which algorithm is running. Sources and the way to the limits
+are those of `rlsuite.analysis.thresholds`; besides,
+
+    Pardo:       Pardo et al. 2018, "Time Limits in Reinforcement Learning"
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlsuite.analysis.diagnosis import FEWEST, Finding, Log, Rule
+
+STILL = 1e-6
+"""‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
+SMALL_KL = 1e-5
+"""nats per epoch; 0.01 is a small step, 10 a wild one"""
+DEAF = 0.02
+"""correlation of advantages with what the update did, of an update that moves the policy and does not follow them"""
+LOOSE = 0.15
+"""correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
+COLLAPSED, UNIFORM = 0.05, 0.98
+"""entropy as a share of its maximum"""
+LARGE_INPUT, UNLIKE_INPUTS = 30.0, 1000.0
+"""|feature|, and ratio of their deviations, that networks made for numbers of order 1 see badly"""
+LARGE_RETURN, SMALL_RETURN = 2000.0, 1e-3
+"""|discounted return| far from order 1 to 100"""
+BEYOND = 1.5
+"""times the largest discounted return that the rewards seen allow"""
+FEW_SAMPLES, SMALL_MEMORY = 64, 500
+"""samples behind an update on-policy; transitions of a replay buffer"""
+RARE_UPDATES = 1e-3
+"""gradient steps per env step, on average, off-policy"""
+
+
+def no_number(log: Log) -> Finding | None:
+    """A NaN or infinity has ended the run."""
+    if not any(word in log.error for word in ("nan", "NaN", "inf", "not finite", "infinit")):
+        return None
+    where = float(log.steps[-1]) if len(log) else 0.0
+    causes = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network", "sign")
+    return Finding(
+        "no number", f"it broke off: {log.error}", (), where, causes, 1.0, "a learning rate ten times lower", "Jones"
+    )
+
+
+def policy_stands_still(log: Log) -> Finding | None:
+    """The policy's parameters do not change."""
+    since = log.below("UpdateRatioPi", STILL)
+    if since is None:
+        return None
+    text = f"the policy's parameters hardly change: by {log.mean('UpdateRatioPi'):.1g} of their norm in an epoch"
+    causes = ("policy not trained", "low learning rate", "no reward")
+    if log.mean("GradNormPi") > 1e-6:
+        causes = ("low learning rate", "policy not trained", "no reward")
+    if log.mean("UpdateRatioPi") == 0:
+        causes = ("policy not trained", "no reward", "low learning rate")
+    return Finding(
+        "the policy stands still",
+        text,
+        ("UpdateRatioPi", "GradNormPi"),
+        since,
+        causes,
+        1.0,
+        "does its optimiser step, and hold its parameters? then a higher pi_lr",
+        "Jones",
+    )
+
+
+def policy_creeps(log: Log) -> Finding | None:
+    """The policy changes too little within the budget to become another one."""
+    since = log.below("KL", SMALL_KL)
+    if since is None or not np.isfinite(log.mean("UpdateRatioPi")) or log.mean("UpdateRatioPi") < STILL:
+        return None
+    text = f"the policy hardly moves: KL {log.mean('KL'):.1g} nats in an epoch, below {SMALL_KL:g}"
+    causes = ("low learning rate", "no reward", "empty observation", "policy not trained")
+    return Finding("the policy creeps", text, ("KL",), since, causes, 0.8, "a pi_lr ten times higher", "Schulman")
+
+
+def critic_stands_still(log: Log) -> Finding | None:
+    """The critic's parameters do not change."""
+    for name in ("UpdateRatioV", "UpdateRatioQ"):
+        since = log.below(name, STILL)
+        if since is not None:
+            text = f"the critic's parameters hardly change: by {log.mean(name):.1g} of their norm in an epoch"
+            causes = ("critic not trained", "low learning rate", "no reward")
+            if log.mean(name) > 0:
+                causes = ("low learning rate", "critic not trained", "no reward")
+            return Finding(
+                "the critic stands still",
+                text,
+                (name,),
+                since,
+                causes,
+                1.0,
+                "does its optimiser step, and hold its parameters? then a higher learning rate",
+                "Jones",
+            )
+    return None
+
+
+def update_deaf_to_advantages(log: Log) -> Finding | None:
+    """The update moves the policy, and not along the advantages."""
+    values, kl = log.col("AdvLogpCorr"), log.col("KL")
+    since = log.stands((np.abs(values) < DEAF) & (kl > 1e-4), np.isfinite(values))
+    late = log.late(values)
+    if since is None or len(late) < FEWEST or abs(late.mean()) > DEAF:
+        return None
+    text = f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {late.mean():.3f}"
+    causes = ("credit", "old policy", "sign", "little data")
+    return Finding(
+        "the update does not follow the advantages",
+        text,
+        ("AdvLogpCorr", "KL"),
+        since,
+        causes,
+        0.9,
+        "do advantages, log-probabilities and actions of a minibatch belong to the same samples?",
+        "ours",
+    )
+
+
+def advantages_against_returns(log: Log) -> Finding | None:
+    """The advantages are not those of the returns that were observed."""
+    since = log.below("AdvReturnCorr", LOOSE)
+    if since is None:
+        return None
+    mean = log.mean("AdvReturnCorr")
+    text = f"the advantages hardly agree with the returns less the values: correlation {mean:.2f}, below {LOOSE:g}"
+    causes = ("sign", "bootstrap", "credit") if mean < -LOOSE else ("credit", "bootstrap", "targets", "discount")
+    return Finding(
+        "the advantages are not those of the returns",
+        text,
+        ("AdvReturnCorr",),
+        since,
+        causes,
+        0.8,
+        "the ends of episodes, the order of time and environments, and the discount in the advantages",
+        "ours",
+    )
+
+
+def actor_climbs_down(log: Log) -> Finding | None:
+    """The policy's actions are worth less to the critic after the epoch than before."""
+    values = log.col("ActorGain")
+    since = log.stands(values < 0, np.isfinite(values))
+    if since is None or log.mean("ActorGain") > -0.001:
+        return None
+    text = f"the policy's actions lose value by its own critic: {log.mean('ActorGain'):.2g} deviations of Q in an epoch"
+    return Finding(
+        "the policy climbs down",
+        text,
+        ("ActorGain",),
+        since,
+        ("sign", "high learning rate", "policy not trained"),
+        0.9,
+        "the sign of the policy's loss; then a lower pi_lr",
+        "ours",
+    )
+
+
+def entropy_collapse(log: Log) -> Finding | None:
+    """The policy is certain before it is good."""
+    share, since = log.col("EntropyShare"), log.below("EntropyShare", COLLAPSED)
+    if since is None or np.isfinite(log.col("Epsilon")).any() or log.learned:
+        return None
+    early = log.config.get("total_steps") and since < 0.5 * log.setting("total_steps")
+    text = (
+        f"the policy has become certain ({100 * log.mean('EntropyShare'):.0f}% of the largest entropy) and is not good"
+    )
+    causes = ["little exploration", "high learning rate", "sign", "reward scale"]
+    if np.nanmax(share[:2], initial=0) < 0.5 or not early:
+        causes = ["high learning rate", "little exploration", "sign", "reward scale"]
+    return Finding(
+        "entropy collapse",
+        text,
+        ("EntropyShare",),
+        since,
+        tuple(causes),
+        0.7,
+        "a lower pi_lr, or ent_coef 0.01",
+        "Schulman",
+    )
+
+
+def entropy_stays(log: Log) -> Finding | None:
+    """The policy has found nothing to prefer."""
+    if np.isfinite(log.col("Epsilon")).any() or not log.spent(0.5):
+        return None
+    since = log.above("EntropyShare", UNIFORM)
+    if since is None:
+        return None
+    text = f"the policy is as random as at its start: {100 * log.mean('EntropyShare'):.1f}% of the largest entropy"
+    causes = ("low learning rate", "no reward", "idle action", "credit", "empty observation", "endless exploration")
+    if log.setting("ent_coef") > 0.05:
+        causes = ("endless exploration", *causes[:-1])
+    return Finding(
+        "entropy does not fall",
+        text,
+        ("EntropyShare",),
+        since,
+        causes,
+        0.6,
+        "is the reward ever seen? then a higher pi_lr",
+        "Schulman",
+    )
+
+
+def critic_explains_nothing(log: Log) -> Finding | None:
+    """The critic is no better than a constant, late in the run."""
+    if not log.spent(0.5) or log.learned:
+        return None
+    on_policy = np.isfinite(log.col("ExplainedVarianceAfter")).any()
+    since = log.below("ExplainedVariance", 0.05 if on_policy else -0.5)
+    if since is None:
+        return None
+    text = f"the critic explains nothing of the returns: explained variance {log.mean('ExplainedVariance'):.2f}"
+    causes = ["targets", "critic not trained", "bootstrap", "observation scale", "reward scale", "empty observation"]
+    if log.mean("ExplainedVarianceTD") > 0.9:
+        text += f", though {log.mean('ExplainedVarianceTD'):.2f} of its own targets"
+        causes = ["targets", "bootstrap", "target network", "credit"]
+    elif log.mean("ValueStd") < 1e-3 * abs(log.mean("ReturnMean")):
+        causes = ["targets", "empty observation", "critic not trained", "low learning rate"]
+    return Finding(
+        "the critic explains nothing",
+        text,
+        ("ExplainedVariance",),
+        since,
+        tuple(causes),
+        0.6,
+        "a higher vf_lr; --normalize-obs; then the critic's targets",
+        "Schulman",
+    )
+
+
+def beyond_the_possible(log: Log) -> Finding | None:
+    """The critic promises more than the rewards could ever add up to."""
+    gamma = log.setting("gamma")
+    if log.config.get("scale_reward") or not 0 <= gamma < 1 or log.setting("alpha_init") > 0:
+        return None
+    high = np.fmax.accumulate(np.nan_to_num(log.col("RewMax"), nan=0.0)).clip(min=0)
+    low = np.fmin.accumulate(np.nan_to_num(log.col("RewMin"), nan=0.0)).clip(max=0)
+    most, least = log.col("TargetMax"), log.col("TargetMin")
+    unit = 1 / (1 - gamma)
+    over = (most > BEYOND * high * unit + 0.1 * (high - low)) | (least < BEYOND * low * unit - 0.1 * (high - low))
+    since = log.stands(over, np.isfinite(most) & (high > low))
+    if since is None:
+        return None
+    text = f"the critic's targets reach from {log.mean('TargetMin'):.3g} to {log.mean('TargetMax'):.3g}; "
+    text += f"the rewards allow {low[-1] * unit:.3g} to {high[-1] * unit:.3g}"
+    causes = ("bootstrap", "target network", "high learning rate", "sign", "reward scale")
+    return Finding(
+        "values beyond what is possible",
+        text,
+        ("TargetMax", "TargetMin"),
+        since,
+        causes,
+        0.9,
+        "are terminal states cut off in the targets? then a slower target network, a lower q_lr",
+        "ours",
+    )
+
+
+def targets_frozen(log: Log) -> Finding | None:
+    """The network runs ever further from its target, or is its target."""
+    gap, values = log.col("TargetGap"), log.col("ValueStd")
+    known = np.isfinite(gap)
+    late = log.late(gap)
+    if known.sum() < 2 * FEWEST:
+        return None
+    if late.max() == 0:
+        return Finding(
+            "the target network does not lag",
+            "the network and its target are equal",
+            ("TargetGap",),
+            0.0,
+            ("target network",),
+            0.6,
+            "is the target a copy?",
+            "Rahtz",
+        )
+    td, scale = log.late(log.col("TDError")).mean(), max(float(np.nanmedian(log.late(values))), 1e-9)
+    far = gap > 2 * np.fmax(values, 1e-9)
+    since = log.stands(far, known)
+    if since is None or td > 2 * late.mean() or scale < 1e-6:
+        return None
+    text = f"network and target network differ by {late.mean():.3g}, Q itself only by {scale:.3g} from state to state"
+    return Finding(
+        "the target network stays behind",
+        text,
+        ("TargetGap", "ValueStd"),
+        since,
+        ("target network", "high learning rate", "bootstrap"),
+        0.7,
+        "does the target network move?",
+        "Rahtz",
+    )
+
+
+def value_bias(log: Log) -> Finding | None:
+    """The critic promises more than comes."""
+    bias, spread = log.col("ValueBias"), np.fmax(np.abs(log.col("ReturnMean")), 1e-9)
+    since = log.stands(np.abs(bias) > 3 * spread, np.isfinite(bias))
+    if since is None or abs(log.mean("ReturnMean")) < 0.05:
+        return None
+    text = f"the critic is off by {log.mean('ValueBias'):.3g} where returns are {log.mean('ReturnMean'):.3g}"
+    causes = ("bootstrap", "high learning rate", "targets", "target network", "sign")
+    return Finding(
+        "over-estimation",
+        text,
+        ("ValueBias", "ReturnMean"),
+        since,
+        causes,
+        0.7,
+        "are terminal states cut off in the targets? then a lower learning rate, a slower target",
+        "Schulman",
+    )
+
+
+def inputs_unscaled(log: Log) -> Finding | None:
+    """What the networks see is far from order 1, or unlike."""
+    since = log.above("InputAbsMax", LARGE_INPUT)
+    ratio = log.col("InputStdMax") / np.where(log.col("InputStdMin") > 1e-6, log.col("InputStdMin"), math.nan)
+    unlike = log.stands(ratio > UNLIKE_INPUTS, np.isfinite(ratio))
+    if since is None and unlike is None:
+        return None
+    text = f"inputs of the networks reach {log.mean('InputAbsMax'):.3g}"
+    text += f", and their deviations differ {log.late(ratio).mean():.3g} times" if unlike is not None else ""
+    return Finding(
+        "inputs are not of order 1",
+        text,
+        ("InputAbsMax",),
+        min(x for x in (since, unlike) if x is not None),
+        ("observation scale",),
+        0.8,
+        "--normalize-obs",
+        "Schulman",
+    )
+
+
+def rewards_unscaled(log: Log) -> Finding | None:
+    """Returns are far from order 1 to 100."""
+    values = np.abs(log.col("ReturnMean"))
+    large, small = log.stands(values > LARGE_RETURN, np.isfinite(values)), None
+    if log.mean("RewStd") > 0:
+        size = np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+        small = log.stands((values < SMALL_RETURN) & (size < 10 * SMALL_RETURN), np.isfinite(values))
+    since = large if large is not None else small
+    if since is None:
+        return None
+    text = f"discounted returns are about {log.mean('ReturnMean'):.3g}; networks learn numbers of order 1 to 100"
+    return Finding(
+        "returns are not of order 1",
+        text,
+        ("ReturnMean",),
+        since,
+        ("reward scale",),
+        0.8,
+        "scale rewards in the environment, or --scale-reward",
+        "Schulman",
+    )
+
+
+def no_reward(log: Log) -> Finding | None:
+    """Every reward is the same 0."""
+    seen = np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+    if not np.isfinite(seen).any() or np.nanmax(seen) > 0 or not log.spent(0.1):
+        return None
+    return Finding(
+        "the reward is never seen",
+        "all rewards so far are 0",
+        ("RewMax",),
+        0.0,
+        ("no reward", "late reward", "little exploration"),
+        1.0,
+        "reward a part of the way, start nearer to it, or explore more",
+        "Schulman",
+    )
+
+
+def returns_nothing(log: Log) -> Finding | None:
+    """The critic sees no reward though the environment gives some: what is learned from is not what was played."""
+    values, size = log.col("ReturnMean"), np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+    adv = log.col("AdvStd")
+    since = log.stands((np.abs(values) < 1e-3) & (size > 0.1) & (adv < 0.05), np.isfinite(values))
+    if since is None:
+        return None
+    text = f"the returns that are learned from are {log.mean('ReturnMean'):.2g}, rewards up to {log.mean('RewMax'):.3g}"
+    return Finding(
+        "what is learned from holds no reward",
+        text,
+        ("ReturnMean", "RewMax"),
+        since,
+        ("no reward", "low learning rate"),
+        0.8,
+        "what is stored as the reward?",
+        "ours",
+    )
+
+
+def late_reward(log: Log) -> Finding | None:
+    """All reward comes with an episode's end, long after what earned it."""
+    mean, end, length = log.col("RewMean"), log.col("RewTerminal"), log.col("EpLen")
+    share = np.abs(end) / np.fmax(np.abs(mean) * length, 1e-12)
+    late = np.isfinite(share) & (share > 0.9) & (share < 1.1) & (length > 10)
+    since = log.stands(late, np.isfinite(end) & np.isfinite(length))
+    if since is None or log.learned:
+        return None
+    text = f"the last step of an episode brings all of its reward, after {log.mean('EpLen'):.0f} steps"
+    return Finding(
+        "the reward comes at the end",
+        text,
+        ("RewTerminal", "RewMean"),
+        since,
+        ("late reward",),
+        0.6,
+        "reward a part of the way; a higher lam or gamma",
+        "Schulman",
+    )
+
+
+def short_horizon(log: Log) -> Finding | None:
+    """The discount hides what comes after a few steps."""
+    gamma, length = log.setting("gamma"), log.mean("EpLen")
+    if not 0 <= gamma < 0.7 or not length > 4 / (1 - gamma):
+        return None
+    text = f"gamma {gamma:g} looks {1 / (1 - gamma):.1f} steps ahead, and episodes take {length:.0f}"
+    return Finding("a short horizon", text, ("EpLen",), 0.0, ("discount",), 0.8, "--gamma 0.99", "Schulman")
+
+
+def no_epsilon(log: Log) -> Finding | None:
+    """DQN has never acted at random."""
+    epsilon = log.col("Epsilon")
+    if not np.isfinite(epsilon).any() or np.nanmax(epsilon) >= 0.01:
+        return None
+    text = f"epsilon has never been above {np.nanmax(epsilon):g}"
+    causes = ("little exploration",)
+    return Finding("no exploration", text, ("Epsilon",), 0.0, causes, 0.8, "--epsilon-start 1", "RLExplorer")
+
+
+def noise_off(log: Log) -> Finding | None:
+    """A deterministic policy that never tries anything else."""
+    noise = log.col("ActNoise")
+    if not np.isfinite(noise).any() or np.nanmax(noise) >= 0.005 or log.setting("start_steps") > 0:
+        return None
+    return Finding(
+        "no exploration",
+        "the policy is deterministic, and no noise is added",
+        ("ActNoise",),
+        0.0,
+        ("little exploration",),
+        0.8,
+        "--act-noise 0.1",
+        "ours",
+    )
+
+
+def greedy_and_random(log: Log) -> Finding | None:
+    """Actions are more random than epsilon says."""
+    epsilon, train, test = log.col("Epsilon"), log.col("AverageEpRet"), log.col("AverageTestEpRet")
+    chance, spread = log.chance
+    poor = np.abs(train - chance) < max(0.5 * spread, 1e-9)
+    since = log.stands((epsilon < 0.2) & poor & (test > chance + 3 * spread), np.isfinite(train) & np.isfinite(test))
+    if since is None:
+        return None
+    text = f"training episodes return {log.mean('AverageEpRet'):.3g}, as random play does, at an epsilon of "
+    text += f"{log.mean('Epsilon'):.2g}; test episodes return {log.mean('AverageTestEpRet'):.3g}"
+    return Finding(
+        "more random than epsilon says",
+        text,
+        ("AverageEpRet", "AverageTestEpRet"),
+        since,
+        ("endless exploration",),
+        0.8,
+        "which way is epsilon compared?",
+        "ours",
+    )
+
+
+def temperature_runs(log: Log) -> Finding | None:
+    """SAC's temperature goes far from where it began, one way."""
+    alpha = log.col("Alpha")
+    late = log.late(alpha)
+    if len(late) < FEWEST or not np.isfinite(alpha).any():
+        return None
+    if late.mean() > 10 * np.nanmax(alpha[:2]):
+        return Finding(
+            "the temperature rises without end",
+            f"alpha has grown to {late[-1]:.3g}",
+            ("Alpha",),
+            0.0,
+            ("endless exploration", "reward scale", "sign"),
+            0.8,
+            "target_entropy, and the sign of its loss",
+            "ours",
+        )
+    return None
+
+
+def few_samples(log: Log) -> Finding | None:
+    """Updates rest on a handful of samples, or on the newest ones only."""
+    together = log.setting("rollout_len") * log.setting("num_envs")
+    if np.isfinite(log.col("AdvStd")).any() and together < FEW_SAMPLES and log.setting("rollout_len") > 0:
+        text = f"each update is made from {together:.0f} steps"
+        return Finding(
+            "few samples per update",
+            text,
+            (),
+            0.0,
+            ("little data",),
+            0.7,
+            "a longer --rollout-len, more --num-envs",
+            "Schulman",
+        )
+    if log.setting("buffer_size") < SMALL_MEMORY:
+        text = f"the replay buffer holds {log.setting('buffer_size'):.0f} transitions"
+        return Finding("a small memory", text, (), 0.0, ("little data",), 0.7, "--buffer-size 100000", "Schulman")
+    return None
+
+
+def rare_updates(log: Log) -> Finding | None:
+    """Few gradient steps for the steps taken."""
+    steps = log.col("GradSteps")
+    if not log.spent(0.5) or not steps[-1] > 0 or steps[-1] >= RARE_UPDATES * log.steps[-1]:
+        return None
+    text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
+    return Finding(
+        "few gradient steps", text, ("GradSteps",), 0.0, ("low learning rate",), 0.8, "a smaller --update-every", "ours"
+    )
+
+
+def worse_than_chance(log: Log) -> Finding | None:
+    """It plays worse than at random."""
+    chance, spread = log.chance
+    ret = log.col("AverageEpRet")
+    since = log.stands(ret < chance - max(0.5 * spread, 1e-9), np.isfinite(ret))
+    if since is None or not log.spent(0.3) or not spread > 0:
+        return None
+    text = f"it returns {log.mean('AverageEpRet'):.3g}, and random play {chance:.3g} ± {spread:.2g}"
+    causes = ("sign", "high learning rate", "little exploration", "bootstrap")
+    return Finding(
+        "worse than random play",
+        text,
+        ("AverageEpRet",),
+        since,
+        causes,
+        0.7,
+        "the sign of rewards and losses",
+        "Schulman",
+    )
+
+
+def length_against_return(log: Log) -> Finding | None:
+    """Episodes get shorter while the return rises because every step costs."""
+    length, ret = log.col("EpLen"), log.col("AverageEpRet")
+    known = np.isfinite(length) & np.isfinite(ret)
+    if known.sum() < 2 * FEWEST or not np.nanmax(ret) < 0:
+        return None
+    first, last = length[known][:FEWEST].mean(), log.late(length).mean()
+    ended = log.col("TruncatedShare")
+    if last > 0.7 * first or not log.late(ret).mean() > ret[known][:FEWEST].mean() or not log.late(ended).mean() < 0.05:
+        return None
+    if np.nanmean(ended[:FEWEST]) > 0.05:  # where episodes used to run into the time limit, an early end is the goal
+        return None
+    text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {first:.0f}, as each step costs"
+    return Finding(
+        "it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, ("sign",), 0.7, "the sign of the reward", "RLExplorer"
+    )
+
+
+def entropy_constant(log: Log) -> Finding | None:
+    """The entropy has stopped below its maximum: a subset of the actions is taken at random."""
+    share = log.late(log.col("EntropyShare"))
+    if np.isfinite(log.col("Epsilon")).any() or not log.spent(0.5) or log.learned or len(share) < FEWEST:
+        return None
+    since = log.stands(np.abs(log.col("EntropyShare") - share.mean()) < 0.02)
+    if since is None or not COLLAPSED < share.mean() < 0.9:
+        return None
+    text = f"the entropy stays at {share.mean():.2f} of its maximum: some actions are taken at random, others never"
+    causes = ("little exploration", "low learning rate", "high learning rate")
+    first = "a higher ent_coef; how often is each action taken?"
+    return Finding("entropy constant", text, ("EntropyShare",), since, causes, 0.5, first, "Schulman")
+
+
+def entropy_swings(log: Log) -> Finding | None:
+    """The policy is certain, then random, then certain again."""
+    share = log.late(log.col("EntropyShare"))
+    if np.isfinite(log.col("Epsilon")).any() or log.learned or len(share) < 2 * FEWEST:
+        return None
+    turns = int((np.diff(np.sign(share - np.median(share))) != 0).sum())
+    if np.ptp(share) < 0.4 or turns < len(share) // 3:
+        return None
+    text = f"the entropy swings between {share.min():.2f} and {share.max():.2f} of its maximum"
+    causes = ("high learning rate", "little data")
+    return Finding("entropy swings", text, ("EntropyShare",), 0.0, causes, 0.6, "a lower pi_lr", "Schulman")
+
+
+def entropy_falls_fast(log: Log) -> Finding | None:
+    """At this pace the policy is certain long before the budget is spent, and it is not getting better."""
+    share, steps = log.col("EntropyShare"), log.steps
+    known = np.flatnonzero(np.isfinite(share))
+    if np.isfinite(log.col("Epsilon")).any() or log.learned or len(known) < FEWEST or log.share > 0.5:
+        return None
+    slope, at = np.polyfit(steps[known], share[known], 1)
+    end = (COLLAPSED - at) / slope if slope < 0 else math.inf
+    if not end < 0.5 * log.setting("total_steps") or log.mean("EntropyShare") < COLLAPSED:
+        return None
+    text = f"at this pace the entropy reaches its floor after {end:,.0f} of {log.setting('total_steps'):,.0f} env steps"
+    causes = ("high learning rate", "little exploration")
+    first = "a lower pi_lr, or ent_coef 0.01"
+    return Finding("entropy falls fast", text, ("EntropyShare",), 0.0, causes, 0.5, first, "Schulman")
+
+
+def sigma_stays(log: Log) -> Finding | None:
+    """The standard deviation of a Gaussian policy has not moved."""
+    sigma = log.col("LogStd")
+    known = sigma[np.isfinite(sigma)]
+    if not np.isfinite(log.col("AdvStd")).any() or log.learned or not log.spent(0.5) or len(known) < 2 * FEWEST:
+        return None
+    if abs(log.late(sigma).mean() - known[0]) > 0.01:
+        return None
+    text = f"ln sigma has stayed at {known[0]:.2f}"
+    causes = ("low learning rate", "policy not trained", "no reward", "credit")
+    return Finding("sigma never falls", text, ("LogStd",), 0.0, causes, 0.6, "a higher pi_lr", "Schulman")
+
+
+def kl_spikes(log: Log) -> Finding | None:
+    """Single epochs change the policy a hundred times as much as others."""
+    kl = log.late(log.col("KL"))
+    if not np.isfinite(log.col("AdvStd")).any() or log.learned or len(kl) < FEWEST:
+        return None
+    if not kl.max() > max(1.0, 50 * np.median(kl)):
+        return None
+    text = f"the KL of an epoch spikes to {kl.max():.2g} nats where its median is {np.median(kl):.2g}"
+    causes = ("high learning rate", "little data", "reward scale")
+    return Finding("KL spikes", text, ("KL",), 0.0, causes, 0.6, "a lower pi_lr; target_kl", "Schulman")
+
+
+def critic_knows_before(log: Log) -> Finding | None:
+    """A critic that explains everything in its first epoch has been told."""
+    explained = log.col("ExplainedVariance")
+    if not np.isfinite(log.col("AdvStd")).any() or len(log) < 2 or not (explained[:2] > 0.98).all():
+        return None
+    text = f"the critic explains {explained[0]:.3f} of the returns before it has learned anything"
+    causes = ("targets", "credit")
+    first = "is the return, or the time left, in the observation?"
+    return Finding("explained from the start", text, ("ExplainedVariance",), 0.0, causes, 0.6, first, "Schulman")
+
+
+def explained_no_more(log: Log) -> Finding | None:
+    """The critic has explained the returns, and no longer does."""
+    explained = log.col("ExplainedVariance")
+    known = explained[np.isfinite(explained)]
+    if len(known) < 3 * FEWEST or log.learned:
+        return None
+    best = np.convolve(known, np.full(FEWEST, 1 / FEWEST), "valid").max()
+    if best < 0.6 or log.mean("ExplainedVariance") > 0.1:
+        return None
+    text = f"explained variance has fallen from {best:.2f} to {log.mean('ExplainedVariance'):.2f}"
+    causes = ("high learning rate", "targets", "little data")
+    first = "a lower vf_lr, or q_lr"
+    return Finding("the critic explains no more", text, ("ExplainedVariance",), 0.0, causes, 0.5, first, "Schulman")
+
+
+def all_episodes_equal(log: Log) -> Finding | None:
+    """Whatever it does, all episodes are the same."""
+    spread, length = log.col("StdEpRet"), log.col("EpLen")
+    since = log.stands((spread < 1e-9) & (length == np.round(length)), np.isfinite(spread))
+    if since is None or log.learned or not log.spent(0.2):
+        return None
+    text = f"all episodes are equal: return {log.mean('AverageEpRet'):.4g}, {log.mean('EpLen'):.0f} steps"
+    causes = ("no reward", "idle action", "late reward", "little exploration")
+    first = "what does random play see? python -m rlsuite.preflight says"
+    return Finding("all episodes equal", text, ("StdEpRet",), since, causes, 0.5, first, "Schulman")
+
+
+def learned_and_lost(log: Log) -> Finding | None:
+    """What had been learned is lost."""
+    ret = log.ret[np.isfinite(log.ret)]
+    (chance, spread), late = log.chance, log.late(log.ret)
+    if len(ret) < 3 * FEWEST:
+        return None
+    best = np.convolve(ret, np.full(FEWEST, 1 / FEWEST), "valid").max()
+    if not best > chance + 3 * max(spread, 1e-9) or late.mean() > chance + 0.3 * (best - chance):
+        return None
+    text = f"it returned {best:.4g}, and returns {late.mean():.4g}; random play {chance:.4g}"
+    causes = ("high learning rate", "little data", "bootstrap")
+    first = "a lower learning rate; lr_schedule linear"
+    return Finding("learned and lost", text, ("AverageEpRet",), 0.0, causes, 0.6, first, "Rahtz")
+
+
+def elite_is_worse(log: Log) -> Finding | None:
+    """CEM keeps the worse half of its candidates."""
+    elite, mean = log.col("EliteRet"), log.col("AverageEpRet")
+    since = log.stands(elite < mean, np.isfinite(elite) & np.isfinite(mean))
+    if since is None:
+        return None
+    text = f"the elite returned {log.mean('EliteRet'):.3g}, all candidates {log.mean('AverageEpRet'):.3g}"
+    first = "which end of the sorted returns is the elite?"
+    return Finding(
+        "the elite is worse", text, ("EliteRet", "AverageEpRet"), since, ("sign", "credit"), 1.0, first, "ours"
+    )
+
+
+def elite_is_lucky(log: Log) -> Finding | None:
+    """The elite of CEM does not do again what it was chosen for."""
+    elite, test = log.col("EliteRet"), log.col("AverageTestEpRet")
+    since = log.stands(elite - test > 2 * log.chance[1], np.isfinite(elite) & np.isfinite(test))
+    if since is None or log.learned or not log.spent(0.3):
+        return None
+    text = f"the elite returned {log.mean('EliteRet'):.3g}, their mean returns {log.mean('AverageTestEpRet'):.3g}"
+    first = "is each candidate credited with its own return? then more episodes for each"
+    causes = ("credit", "little data", "sign")
+    return Finding("the elite was lucky", text, ("EliteRet", "AverageTestEpRet"), since, causes, 0.7, first, "ours")
+
+
+def not_learning(log: Log) -> Finding | None:
+    """The return is that of random play, after half of the budget. True of every slow run, so it names no cause."""
+    chance, spread = log.chance
+    if not log.spent(0.5) or log.learned or not math.isfinite(chance):
+        return None
+    late = log.late(log.ret)
+    if not len(late):
+        return None
+    best = log.col("MaxEpRet")[np.isfinite(log.col("MaxEpRet"))]
+    text = f"it returns {late.mean():.3g}, random play {chance:.3g} ± {spread:.2g}"
+    if len(best) >= 2 * FEWEST:
+        text += f"; best episode of an epoch {best[:FEWEST].mean():.3g} -> {best[-FEWEST:].mean():.3g}"
+    return Finding("not learning", text, ("AverageEpRet",), 0.0, (), 0.3, "", "Schulman")
+
+
+PATTERNS: Sequence[Rule] = (
+    no_number, policy_stands_still, policy_creeps, critic_stands_still, update_deaf_to_advantages,
+    advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays, critic_explains_nothing,
+    beyond_the_possible, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
+    returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,
+    few_samples, rare_updates, worse_than_chance, length_against_return, entropy_constant, entropy_swings,
+    entropy_falls_fast, sigma_stays, kl_spikes, critic_knows_before, explained_no_more, all_episodes_equal,
+    learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
+)  # fmt: skip

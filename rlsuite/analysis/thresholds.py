@@ -1,0 +1,136 @@
+"""Rules of the diagnosis that look at one column: a finding where it is beyond a limit, in most of the latest epochs.
+
+Limits began at the sources that stand beside them, and were set on the building half of `experiments/planted_bugs.py`:
+
+    Schulman:    "The Nuts and Bolts of Deep RL Experimentation", talk, 2016
+    Jones:       Jones 2021, "Debugging Reinforcement Learning Systems"
+    Rahtz:       Rahtz 2018, "Lessons Learned Reproducing a Deep Reinforcement Learning Paper"
+    RLExplorer:  Bouchoucha et al. 2024, arXiv 2410.04322, the defaults of its detectors
+    Huang:       Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization"
+    ours:        follows from what the column is
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsuite.analysis.diagnosis import Finding, Log
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A rule about one column."""
+
+    rule: str
+    """its name"""
+    column: str
+    above: float
+    """the finding stands where the column is above this"""
+    below: float
+    """or below this"""
+    text: str
+    """the evidence; {mean} is that of the latest epochs, {percent} a hundred times that"""
+    causes: tuple[str, ...]
+    """the likeliest first"""
+    severity: float
+    first: str
+    """what to try first"""
+    source: str
+    learning: bool = False
+    """whether it is also said of a run that does better than random play"""
+    share: float = 0.0
+    """of the budget that must be spent before it is said"""
+    given: str = ""
+    """a column that the algorithm must have"""
+
+    def __call__(self, log: Log) -> Finding | None:
+        """Apply it."""
+        values = log.col(self.column)
+        known = np.isfinite(values)
+        if self.given and not np.isfinite(log.col(self.given)).any():
+            return None
+        if not log.spent(self.share) or (not self.learning and log.learned):
+            return None
+        since = log.stands((values > self.above) | (values < self.below), known)
+        if since is None:
+            return None
+        mean, limit = log.mean(self.column), self.above if np.isfinite(self.above) else self.below
+        text = self.text.format(mean=f"{mean:.2g}", percent=f"{100 * mean:.1f}%", limit=f"{limit:g}")
+        return Finding(self.rule, text, (self.column,), since, self.causes, self.severity, self.first, self.source)
+
+
+NEVER = float("inf")
+
+# fmt: off
+THRESHOLDS: Sequence[Threshold] = (
+    Threshold(
+        "the update goes against the advantages", "AdvLogpCorr", NEVER, -0.02,
+        "the update lowers the probability of actions with a high advantage: correlation {mean}, below {limit}",
+        ("sign", "credit", "old policy"), 1.0, "the sign of the policy's loss, and of the ratio", "ours", learning=True,
+    ),
+    Threshold(
+        "the ratio does not start at 1", "Ratio1", 1e-3, -NEVER,
+        "before the first gradient step the ratio is off 1 by up to {mean}; it must be 1",
+        ("old policy", "credit"), 1.0,
+        "was anything between acting and training changed: features, normaliser, samples?", "Huang", learning=True,
+    ),
+    Threshold(
+        "large steps", "KL", 0.5, -NEVER, "the policy changes by {mean} nats in an epoch, more than {limit}",
+        ("high learning rate", "little data", "reward scale"), 0.7,
+        "a lower pi_lr, a lower target_kl, or larger rollouts", "Schulman", learning=True, given="AdvStd",
+    ),
+    Threshold(
+        "always the same action", "ActionShareMax", 0.99, -NEVER, "{percent} of all actions are the same one",
+        ("little exploration", "high learning rate", "sign", "empty observation"), 0.7,
+        "a lower learning rate; more exploration; is the observation constant?", "Schulman",
+    ),
+    Threshold(
+        "the critic does not fit its targets", "ExplainedVarianceTD", NEVER, 0.3,
+        "the critic does not fit even its own targets: explained variance {mean}, below {limit}",
+        ("credit", "high learning rate", "critic not trained", "sign", "targets", "low learning rate"), 0.7,
+        "do Q(s, a), rewards and next states belong to the same transitions? then the learning rate", "Schulman",
+        learning=True, share=0.5,
+    ),
+    Threshold(
+        "the observation never changes", "InputStdMax", NEVER, 1e-6, "no component of the observation varies",
+        ("empty observation",), 1.0, "what does the environment return?", "Rahtz", learning=True,
+    ),
+    Threshold(
+        "actions at their bounds", "ActionSaturation", 0.9, -NEVER,
+        "{percent} of the policy's actions are at their bounds",
+        ("high learning rate", "observation scale", "reward scale", "sign", "targets"), 0.6,
+        "a lower pi_lr; --normalize-obs", "ours",
+    ),
+    Threshold(
+        "actions beyond their bounds", "ClippedActions", 0.7, -NEVER,
+        "{percent} of the action components are outside their bounds",
+        ("endless exploration", "high learning rate", "old policy"), 0.7, "a smaller log_std_init", "Huang",
+        learning=True,
+    ),
+    Threshold(
+        "sigma near 0", "LogStd", NEVER, -5.0, "ln sigma is {mean}, below {limit}: it tries nothing",
+        ("little exploration", "old policy"), 0.8, "--log-std-init -0.5", "ours", learning=True,
+    ),
+    Threshold(
+        "exploration never ends", "Epsilon", 0.5, -NEVER, "{percent} of the actions are still random",
+        ("endless exploration",), 0.8, "a lower epsilon_end, a shorter epsilon_share", "RLExplorer",
+        learning=True, share=0.5,
+    ),
+    Threshold(
+        "dead units", "DeadUnits", 0.5, -NEVER,
+        "{percent} of the hidden units of a network are the same in every state",
+        ("high learning rate", "observation scale", "reward scale"), 0.7,
+        "a lower learning rate; --normalize-obs", "RLExplorer", learning=True,
+    ),
+    Threshold(
+        "early stop in every epoch", "StopIter", NEVER, 1.5,
+        "target_kl ends the updates after {mean} passes over a rollout, in every epoch",
+        ("high learning rate", "old policy"), 0.6, "a lower pi_lr", "ours", given="Ratio1",
+    ),
+    Threshold(
+        "updates are large", "UpdateRatioPi", 1.0, -NEVER,
+        "the policy's parameters change by {mean} of their norm in an epoch",
+        ("high learning rate", "reward scale"), 0.7, "a lower pi_lr", "Jones",
+    ),
+)
