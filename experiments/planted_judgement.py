@@ -17,6 +17,8 @@ from rlsuite.analysis.rules import RULES
 
 POINTS = 20
 """moments of a run at which it is diagnosed, evenly over its epochs"""
+LOW = "worse than random play"
+"""the rule that names causes and looks at nothing but the return; the other, "not learning", names none"""
 NAMED = 3
 """causes that are read"""
 
@@ -40,8 +42,8 @@ class Verdict(NamedTuple):
 
     @property
     def detected(self) -> bool:
-        """Whether anything was found; that the return is low names no cause, and is not counted."""
-        return bool(self.rules)
+        """Whether anything was found but that the return is low."""
+        return any(rule != LOW for rule in self.rules)
 
     @property
     def named(self) -> bool:

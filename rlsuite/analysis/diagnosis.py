@@ -125,10 +125,20 @@ class Log:
 
     @property
     def learned(self) -> bool:
-        """Whether the latest returns are above those of random play by more than one of their standard deviations."""
+        """Whether the latest returns are above those of random play by more than one of their standard deviations.
+
+        Or nine tenths of the way from them to the best episode that was ever seen.
+        """
         chance, spread = self.chance
-        late = self.late(self.ret)
-        return bool(len(late) and late.mean() > chance + max(spread, 0.05 * abs(chance), 1e-9))
+        late, best = self.late(self.ret), np.fmax.reduce(self.col("MaxEpRet"), initial=-math.inf)
+        if not len(late) or not late.mean() > chance + 1e-9:
+            return False
+        return bool(late.mean() > chance + min(max(spread, 0.05 * abs(chance)), 0.9 * (best - chance)))
+
+    @property
+    def steps_taken(self) -> bool:
+        """Whether gradient steps have been taken; CEM takes none."""
+        return bool(len(self) and self.col("GradSteps")[-1] > 0)
 
     def spent(self, share: float) -> bool:
         """Whether that much of the budget is spent, and five epochs at least."""

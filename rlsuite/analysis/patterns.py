@@ -27,9 +27,9 @@ LARGE_INPUT, UNLIKE_INPUTS = 30.0, 1000.0
 """|feature|, and ratio of their deviations, that networks made for numbers of order 1 see badly"""
 LARGE_RETURN, SMALL_RETURN = 2000.0, 1e-3
 """|discounted return| far from order 1 to 100"""
-BEYOND = 1.5
-"""times the largest discounted return that the rewards seen allow"""
-FEW_SAMPLES, SMALL_MEMORY = 64, 500
+BEYOND = 0.5
+"""of the range of discounted returns that the rewards seen allow: how far outside of it targets are"""
+FEW_SAMPLES, SMALL_MEMORY = 16, 500
 """samples behind an update on-policy; transitions of a replay buffer"""
 RARE_UPDATES = 1e-3
 """gradient steps per env step, on average, off-policy"""
@@ -49,7 +49,7 @@ def no_number(log: Log) -> Finding | None:
 def policy_stands_still(log: Log) -> Finding | None:
     """The policy's parameters do not change."""
     since = log.below("UpdateRatioPi", STILL)
-    if since is None:
+    if since is None or not log.steps_taken:
         return None
     text = f"the policy's parameters hardly change: by {log.mean('UpdateRatioPi'):.1g} of their norm in an epoch"
     causes = ("policy not trained", "low learning rate", "no reward")
@@ -72,7 +72,7 @@ def policy_stands_still(log: Log) -> Finding | None:
 def policy_creeps(log: Log) -> Finding | None:
     """The policy changes too little within the budget to become another one."""
     since = log.below("KL", SMALL_KL)
-    if since is None or not np.isfinite(log.mean("UpdateRatioPi")) or log.mean("UpdateRatioPi") < STILL:
+    if since is None or not log.mean("UpdateRatioPi") >= STILL or not log.steps_taken or log.learned:
         return None
     text = f"the policy hardly moves: KL {log.mean('KL'):.1g} nats in an epoch, below {SMALL_KL:g}"
     causes = ("low learning rate", "no reward", "empty observation", "policy not trained")
@@ -214,7 +214,7 @@ def critic_explains_nothing(log: Log) -> Finding | None:
         return None
     on_policy = np.isfinite(log.col("ExplainedVarianceAfter")).any()
     since = log.below("ExplainedVariance", 0.05 if on_policy else -0.5)
-    if since is None:
+    if since is None or log.mean("StdEpRet") < 1e-9:  # where episodes are equal, nothing needs to be explained
         return None
     text = f"the critic explains nothing of the returns: explained variance {log.mean('ExplainedVariance'):.2f}"
     causes = ["targets", "critic not trained", "bootstrap", "observation scale", "reward scale", "empty observation"]
@@ -238,13 +238,15 @@ def critic_explains_nothing(log: Log) -> Finding | None:
 def beyond_the_possible(log: Log) -> Finding | None:
     """The critic promises more than the rewards could ever add up to."""
     gamma = log.setting("gamma")
-    if log.config.get("scale_reward") or not 0 <= gamma < 1 or log.setting("alpha_init") > 0:
+    if log.config.get("scale_reward") or not 0 <= gamma < 1:
         return None
     high = np.fmax.accumulate(np.nan_to_num(log.col("RewMax"), nan=0.0)).clip(min=0)
     low = np.fmin.accumulate(np.nan_to_num(log.col("RewMin"), nan=0.0)).clip(max=0)
     most, least = log.col("TargetMax"), log.col("TargetMin")
     unit = 1 / (1 - gamma)
-    over = (most > BEYOND * high * unit + 0.1 * (high - low)) | (least < BEYOND * low * unit - 0.1 * (high - low))
+    # SAC's targets hold the entropy of what follows, about a nat for each step.
+    span = (high - low + 2 * np.nan_to_num(log.col("Alpha"))) * unit
+    over = (most > high * unit + BEYOND * span) | (least < low * unit - BEYOND * span)
     since = log.stands(over, np.isfinite(most) & (high > low))
     if since is None:
         return None
@@ -437,7 +439,7 @@ def no_epsilon(log: Log) -> Finding | None:
         return None
     text = f"epsilon has never been above {np.nanmax(epsilon):g}"
     causes = ("little exploration",)
-    return Finding("no exploration", text, ("Epsilon",), 0.0, causes, 0.8, "--epsilon-start 1", "RLExplorer")
+    return Finding("no random actions", text, ("Epsilon",), 0.0, causes, 0.8, "--epsilon-start 1", "RLExplorer")
 
 
 def noise_off(log: Log) -> Finding | None:
@@ -446,7 +448,7 @@ def noise_off(log: Log) -> Finding | None:
     if not np.isfinite(noise).any() or np.nanmax(noise) >= 0.005 or log.setting("start_steps") > 0:
         return None
     return Finding(
-        "no exploration",
+        "no noise",
         "the policy is deterministic, and no noise is added",
         ("ActNoise",),
         0.0,

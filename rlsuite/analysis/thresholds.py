@@ -118,7 +118,7 @@ THRESHOLDS: Sequence[Threshold] = (
         learning=True, share=0.5,
     ),
     Threshold(
-        "dead units", "DeadUnits", 0.5, -NEVER,
+        "dead units", "DeadUnits", 0.9, -NEVER,
         "{percent} of the hidden units of a network are the same in every state",
         ("high learning rate", "observation scale", "reward scale"), 0.7,
         "a lower learning rate; --normalize-obs", "RLExplorer", learning=True,

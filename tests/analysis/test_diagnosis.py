@@ -37,6 +37,8 @@ SAC = OFF_POLICY | {
     "LogStd": 0 * T - 1,
 }  # fmt: skip
 DDPG = {name: values for name, values in SAC.items() if name not in ("Alpha", "LogStd")} | {"ActNoise": 0 * T + 0.1}
+CEM = SHARED | {"EliteRet": 40 + 350 * T, "AverageTestEpRet": 30 + 350 * T, "GradSteps": 0 * T}
+ODD = (-1.0) ** np.arange(EPOCHS)
 CONFIG = {"algo": "ppo", "env": "CartPole-v1", "total_steps": 40_000, "gamma": 0.99, "seed": 0, "pi_lr": 3e-4,
           "random_play": {"return": 22.0, "return_std": 10.0}}  # fmt: skip
 LOW = {"AverageEpRet": 21 + 0 * T, "AverageTestEpRet": 21 + 0 * T, "MaxEpRet": 60 + 0 * T, "EpLen": 21 + 0 * T}
@@ -81,14 +83,14 @@ CASES = {
     "what is learned from holds no reward": (low(ON_POLICY, ReturnMean=0.0, AdvStd=0.01), "no reward"),
     "the reward comes at the end": (low(DQN, RewTerminal=21.0, RewMean=1.0), "late reward"),
     "a short horizon": (low(DQN, config={"gamma": 0.1}), "discount"),
-    "no exploration": (low(DDPG, ActNoise=0.0, config={"start_steps": 0}), "little exploration"),
+    "no noise": (low(DDPG, ActNoise=0.0, config={"start_steps": 0}), "little exploration"),
     "exploration never ends": (low(DQN, Epsilon=1.0), "endless exploration"),
     "more random than epsilon says": (changed(DQN, AverageEpRet=22.0), "endless exploration"),
     "actions beyond their bounds": (low(ON_POLICY, ClippedActions=0.95), "endless exploration"),
     "sigma near 0": (low(ON_POLICY, LogStd=-8.0), "little exploration"),
     "the temperature rises without end": (low(SAC, Alpha=0.2 + 50 * T), "endless exploration"),
     "actions at their bounds": (low(SAC, ActionSaturation=0.99), "high learning rate"),
-    "dead units": (low(DQN, DeadUnits=0.9), "high learning rate"),
+    "dead units": (low(DQN, DeadUnits=0.95), "high learning rate"),
     "few samples per update": (low(ON_POLICY, config={"rollout_len": 2, "num_envs": 1}), "little data"),
     "a small memory": (low(DQN, config={"buffer_size": 40}), "little data"),
     "few gradient steps": (low(DQN, GradSteps=5 * T), "low learning rate"),
@@ -96,6 +98,26 @@ CASES = {
     "worse than random play": (changed(ON_POLICY, AverageEpRet=9.0), "sign"),
     "it seeks the end": (changed(ON_POLICY, AverageEpRet=-20 + 11 * T, EpLen=20 - 11 * T, TruncatedShare=0.0), "sign"),
     "not learning": (low(ON_POLICY), ""),
+    "no random actions": (low(DQN, Epsilon=0.0), "little exploration"),
+    "entropy constant": (low(ON_POLICY, EntropyShare=0.4), "little exploration"),
+    "entropy swings": (low(ON_POLICY, EntropyShare=0.5 + 0.45 * ODD), "high learning rate"),
+    "entropy falls fast": (low(ON_POLICY, EntropyShare=1 - 2.5 * T).until(15), "high learning rate"),
+    "sigma never falls": (low(ON_POLICY, LogStd=-0.5), "low learning rate"),
+    "KL spikes": (low(ON_POLICY, KL=np.where(np.arange(EPOCHS) % 4, 0.01, 5.0)), "high learning rate"),
+    "explained from the start": (low(ON_POLICY, ExplainedVariance=0.995), "targets"),
+    "the critic explains no more": (
+        low(ON_POLICY, ExplainedVariance=np.where(T < 0.5, 0.8, -0.2)),
+        "high learning rate",
+    ),
+    "all episodes equal": (low(DQN, StdEpRet=0.0), "no reward"),
+    "learned and lost": (
+        low(ON_POLICY, AverageEpRet=20 + 400 * np.exp(-(((T - 0.4) / 0.15) ** 2))),
+        "high learning rate",
+    ),
+    "the elite is worse": (low(CEM, EliteRet=15.0), "sign"),
+    "the elite was lucky": (low(CEM, EliteRet=200.0), "credit"),
+    "early stop in every epoch": (low(ON_POLICY, StopIter=1.0), "high learning rate"),
+    "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
 }
 
 
@@ -103,7 +125,7 @@ def names(log):
     return [finding.rule for finding in diagnose(log, RULES).findings]
 
 
-@pytest.mark.parametrize("columns", [ON_POLICY, DQN, SAC, DDPG], ids=["on-policy", "dqn", "sac", "ddpg"])
+@pytest.mark.parametrize("columns", [ON_POLICY, DQN, SAC, DDPG, CEM], ids=["on-policy", "dqn", "sac", "ddpg", "cem"])
 def test_of_a_healthy_run_nothing_is_said(columns):
     log = changed(columns)
     assert [names(log.until(epochs)) for epochs in range(EPOCHS + 1)] == [[]] * (EPOCHS + 1)
