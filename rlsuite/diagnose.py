@@ -18,6 +18,8 @@ from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progre
 
 GRAVE = 0.7
 """severity from which on a training warns while it goes on"""
+LESS_LIKELY = 4
+"""causes that a page names"""
 
 
 def _arguments(argv: Sequence[str] | None) -> Namespace:
@@ -89,24 +91,32 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
             f"Nothing found by {len(RULES)} rules, which look for what has a name; that is not to say all is well."
         ]
     if found.root:
-        lines += ["The likeliest cause:", f"  {CAUSES[found.root]}", ""]
-        shown = [finding for finding in found.findings if found.follows(finding)]
-        lines += [line for finding in shown for line in _told(finding)]
-        lines += ["Cheapest test:", f"  {told_apart_by(found.root, config)}"]
+        first, *rest = [finding for finding in found.findings if found.follows(finding)]
+        lines += ["The likeliest cause:", f"  {CAUSES[found.root]}", "", "Cheapest test:"]
+        lines += [
+            f"  {told_apart_by(found.root, config)}",
+            "Try first:",
+            f"  {first.first}",
+            "",
+            "Evidence:",
+            *_told(first),
+        ]
+        lines += ["", "What may follow from the same cause:"] if rest else []
+        lines += [line for finding in rest for line in _told(finding)]
     others = [finding for finding in found.findings if not found.follows(finding)]
     if others:
         lines += ["", "Also seen, and not explained by that:" if found.root else "Seen:"]
         lines += [line for finding in others for line in _told(finding)]
-    if found.causes[1:4]:
-        lines += ["Less likely:", *(f"  {CAUSES[cause]}" for cause in found.causes[1:4])]
+    if found.causes[1:LESS_LIKELY]:
+        lines += ["", "Less likely causes:", *(f"  {CAUSES[cause]}" for cause in found.causes[1:LESS_LIKELY])]
     if alive := signs_of_life(log):
         lines += ["", "Signs of life:", *(f"  {text}" for text in alive)]
     return lines
 
 
 def _told(finding: Finding) -> list[str]:
-    lines = [f"- {finding.rule}, since env step {finding.since:,.0f}", f"  {finding.text}"]
-    return [*lines, f"  try first: {finding.first}"] if finding.first else lines
+    seen = f" ({', '.join(finding.columns)}; {finding.source})" if finding.columns else f" ({finding.source})"
+    return [f"- {finding.rule}, since env step {finding.since:,.0f}{seen}", f"  {finding.text}"]
 
 
 def as_object(run: Path, found: Diagnosis) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def signs_of_life(log: Log) -> list[str]:
     if length[last].mean() > 1.3 * length[first].mean() and up < spread:
         said.append(f"episodes last longer: {length[first].mean():.4g} -> {length[last].mean():.4g} steps")
     entropy, explained = log.col("EntropyShare"), log.col("ExplainedVariance")
-    if COLLAPSED < log.mean("EntropyShare") < entropy[known[0]] - 0.05:
+    if COLLAPSED < log.mean("EntropyShare") < entropy[known[0]] - 0.05 and up > 0:
         said.append(
             f"the entropy declines slowly: {entropy[known[0]]:.2f} -> {log.mean('EntropyShare'):.2f} of its maximum"
         )
