@@ -1,6 +1,7 @@
 """The door to why a run is not learning: `python -m rlsuite.diagnose RUN... [--json] [--out FILE]`."""
 
 import json
+import os
 import sys
 import warnings
 from argparse import Namespace
@@ -11,10 +12,10 @@ from typing import Any
 
 from rlsuite.analysis.causes import CAUSES, told_apart_by
 from rlsuite.analysis.diagnosis import Diagnosis, Finding, Log, diagnose
-from rlsuite.analysis.rules import RULES, signs_of_life
+from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
 from rlsuite.errors import ArgumentParser, UserError
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
-from rlsuite.rundir.runs import find_runs, read_config, read_object, read_progress
+from rlsuite.rundir.runs import find_runs, group_by_settings, read_config, read_object, read_progress
 
 GRAVE = 0.7
 """severity from which on a training warns while it goes on"""
@@ -133,10 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--out draws one run, and there are {len(runs)}")
         logs = {run: read_log(run) for run in runs}
         found = {run: diagnose(log, RULES) for run, log in logs.items()}
+        agree = [seeds_disagree([logs[run] for run in group.runs]) for group in group_by_settings(runs)]
         if args.json:
             print("\n".join(json.dumps(as_object(run, each)) for run, each in found.items()))
         else:
             print("\n\n\n".join("\n".join(page(run, logs[run], each)) for run, each in found.items()))
+            print(*(f"\n\n{said}" for said in agree if said), sep="", end="\n" if any(agree) else "")
         if args.out:
             _draw(args.out, runs[0], logs[runs[0]], found[runs[0]])
     except UserError as error:
@@ -144,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(any(each.findings for each in found.values()))
 
 

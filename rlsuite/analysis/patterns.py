@@ -17,8 +17,8 @@ STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
 SMALL_KL = 1e-5
 """nats per epoch; 0.01 is a small step, 10 a wild one"""
-DEAF = 0.02
-"""correlation of advantages with what the update did, of an update that moves the policy and does not follow them"""
+DEAF = 1.5
+"""standard errors by which the correlation of advantages with what the update did must be above 0 in the run so far"""
 LOOSE = 0.15
 """correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
 COLLAPSED, UNIFORM = 0.05, 0.98
@@ -41,9 +41,9 @@ def no_number(log: Log) -> Finding | None:
         return None
     where = float(log.steps[-1]) if len(log) else 0.0
     causes = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network", "sign")
-    return Finding(
-        "no number", f"it broke off: {log.error}", (), where, causes, 1.0, "a learning rate ten times lower", "Jones"
-    )
+    text = f"it broke off: {log.error}"
+    first = "a learning rate ten times lower"
+    return Finding("no number", text, (), where, causes, 1.0, first, "Jones")
 
 
 def policy_stands_still(log: Log) -> Finding | None:
@@ -57,16 +57,8 @@ def policy_stands_still(log: Log) -> Finding | None:
         causes = ("low learning rate", "policy not trained", "no reward")
     if log.mean("UpdateRatioPi") == 0:
         causes = ("policy not trained", "no reward", "low learning rate")
-    return Finding(
-        "the policy stands still",
-        text,
-        ("UpdateRatioPi", "GradNormPi"),
-        since,
-        causes,
-        1.0,
-        "does its optimiser step, and hold its parameters? then a higher pi_lr",
-        "Jones",
-    )
+    first = "does its optimiser step, and hold its parameters? then a higher pi_lr"
+    return Finding("the policy stands still", text, ("UpdateRatioPi", "GradNormPi"), since, causes, 1.0, first, "Jones")
 
 
 def policy_creeps(log: Log) -> Finding | None:
@@ -88,37 +80,27 @@ def critic_stands_still(log: Log) -> Finding | None:
             causes = ("critic not trained", "low learning rate", "no reward")
             if log.mean(name) > 0:
                 causes = ("low learning rate", "critic not trained", "no reward")
-            return Finding(
-                "the critic stands still",
-                text,
-                (name,),
-                since,
-                causes,
-                1.0,
-                "does its optimiser step, and hold its parameters? then a higher learning rate",
-                "Jones",
-            )
+            first = "does its optimiser step, and hold its parameters? then a higher learning rate"
+            return Finding("the critic stands still", text, (name,), since, causes, 1.0, first, "Jones")
     return None
 
 
 def update_deaf_to_advantages(log: Log) -> Finding | None:
     """The update moves the policy, and not along the advantages."""
-    values, kl = log.col("AdvLogpCorr"), log.col("KL")
-    since = log.stands((np.abs(values) < DEAF) & (kl > 1e-4), np.isfinite(values))
-    late = log.late(values)
-    if since is None or len(late) < FEWEST or abs(late.mean()) > DEAF:
+    values = log.col("AdvLogpCorr")[np.isfinite(log.col("AdvLogpCorr"))]
+    if len(values) < 2 * FEWEST or log.learned or not log.mean("KL") > 1e-4:
         return None
-    text = f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {late.mean():.3f}"
+    errors = values.mean() / max(float(values.std(ddof=1)) / math.sqrt(len(values)), 1e-9)
+    if not -3 < errors < DEAF:
+        return None
+    text = (
+        f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {values.mean():.3f}, "
+    )
+    text += f"{errors:.1f} standard errors from 0"
     causes = ("credit", "old policy", "sign", "little data")
+    first = "do advantages, log-probabilities and actions of a minibatch belong to the same samples?"
     return Finding(
-        "the update does not follow the advantages",
-        text,
-        ("AdvLogpCorr", "KL"),
-        since,
-        causes,
-        0.9,
-        "do advantages, log-probabilities and actions of a minibatch belong to the same samples?",
-        "ours",
+        "the update does not follow the advantages", text, ("AdvLogpCorr", "KL"), 0.0, causes, 0.9, first, "ours"
     )
 
 
@@ -130,15 +112,9 @@ def advantages_against_returns(log: Log) -> Finding | None:
     mean = log.mean("AdvReturnCorr")
     text = f"the advantages hardly agree with the returns less the values: correlation {mean:.2f}, below {LOOSE:g}"
     causes = ("sign", "bootstrap", "credit") if mean < -LOOSE else ("credit", "bootstrap", "targets", "discount")
+    first = "the ends of episodes, the order of time and environments, and the discount in the advantages"
     return Finding(
-        "the advantages are not those of the returns",
-        text,
-        ("AdvReturnCorr",),
-        since,
-        causes,
-        0.8,
-        "the ends of episodes, the order of time and environments, and the discount in the advantages",
-        "ours",
+        "the advantages are not those of the returns", text, ("AdvReturnCorr",), since, causes, 0.8, first, "ours"
     )
 
 
@@ -149,16 +125,9 @@ def actor_climbs_down(log: Log) -> Finding | None:
     if since is None or log.mean("ActorGain") > -0.001:
         return None
     text = f"the policy's actions lose value by its own critic: {log.mean('ActorGain'):.2g} deviations of Q in an epoch"
-    return Finding(
-        "the policy climbs down",
-        text,
-        ("ActorGain",),
-        since,
-        ("sign", "high learning rate", "policy not trained"),
-        0.9,
-        "the sign of the policy's loss; then a lower pi_lr",
-        "ours",
-    )
+    causes = ("sign", "high learning rate", "policy not trained")
+    first = "the sign of the policy's loss; then a lower pi_lr"
+    return Finding("the policy climbs down", text, ("ActorGain",), since, causes, 0.9, first, "ours")
 
 
 def entropy_collapse(log: Log) -> Finding | None:
@@ -173,16 +142,8 @@ def entropy_collapse(log: Log) -> Finding | None:
     causes = ["little exploration", "high learning rate", "sign", "reward scale"]
     if np.nanmax(share[:2], initial=0) < 0.5 or not early:
         causes = ["high learning rate", "little exploration", "sign", "reward scale"]
-    return Finding(
-        "entropy collapse",
-        text,
-        ("EntropyShare",),
-        since,
-        tuple(causes),
-        0.7,
-        "a lower pi_lr, or ent_coef 0.01",
-        "Schulman",
-    )
+    first = "a lower pi_lr, or ent_coef 0.01"
+    return Finding("entropy collapse", text, ("EntropyShare",), since, tuple(causes), 0.7, first, "Schulman")
 
 
 def entropy_stays(log: Log) -> Finding | None:
@@ -196,16 +157,8 @@ def entropy_stays(log: Log) -> Finding | None:
     causes = ("low learning rate", "no reward", "idle action", "credit", "empty observation", "endless exploration")
     if log.setting("ent_coef") > 0.05:
         causes = ("endless exploration", *causes[:-1])
-    return Finding(
-        "entropy does not fall",
-        text,
-        ("EntropyShare",),
-        since,
-        causes,
-        0.6,
-        "is the reward ever seen? then a higher pi_lr",
-        "Schulman",
-    )
+    first = "is the reward ever seen? then a higher pi_lr"
+    return Finding("entropy does not fall", text, ("EntropyShare",), since, causes, 0.6, first, "Schulman")
 
 
 def critic_explains_nothing(log: Log) -> Finding | None:
@@ -223,15 +176,9 @@ def critic_explains_nothing(log: Log) -> Finding | None:
         causes = ["targets", "bootstrap", "target network", "credit"]
     elif log.mean("ValueStd") < 1e-3 * abs(log.mean("ReturnMean")):
         causes = ["targets", "empty observation", "critic not trained", "low learning rate"]
+    first = "a higher vf_lr; --normalize-obs; then the critic's targets"
     return Finding(
-        "the critic explains nothing",
-        text,
-        ("ExplainedVariance",),
-        since,
-        tuple(causes),
-        0.6,
-        "a higher vf_lr; --normalize-obs; then the critic's targets",
-        "Schulman",
+        "the critic explains nothing", text, ("ExplainedVariance",), since, tuple(causes), 0.6, first, "Schulman"
     )
 
 
@@ -253,15 +200,9 @@ def beyond_the_possible(log: Log) -> Finding | None:
     text = f"the critic's targets reach from {log.mean('TargetMin'):.3g} to {log.mean('TargetMax'):.3g}; "
     text += f"the rewards allow {low[-1] * unit:.3g} to {high[-1] * unit:.3g}"
     causes = ("bootstrap", "target network", "high learning rate", "sign", "reward scale")
+    first = "are terminal states cut off in the targets? then a slower target network, a lower q_lr"
     return Finding(
-        "values beyond what is possible",
-        text,
-        ("TargetMax", "TargetMin"),
-        since,
-        causes,
-        0.9,
-        "are terminal states cut off in the targets? then a slower target network, a lower q_lr",
-        "ours",
+        "values beyond what is possible", text, ("TargetMax", "TargetMin"), since, causes, 0.9, first, "ours"
     )
 
 
@@ -273,31 +214,19 @@ def targets_frozen(log: Log) -> Finding | None:
     if known.sum() < 2 * FEWEST:
         return None
     if late.max() == 0:
-        return Finding(
-            "the target network does not lag",
-            "the network and its target are equal",
-            ("TargetGap",),
-            0.0,
-            ("target network",),
-            0.6,
-            "is the target a copy?",
-            "Rahtz",
-        )
+        text, first = "the network and its target are equal", "is the target a copy?"
+        name = "the target network does not lag"
+        return Finding(name, text, ("TargetGap",), 0.0, ("target network",), 0.6, first, "Rahtz")
     td, scale = log.late(log.col("TDError")).mean(), max(float(np.nanmedian(log.late(values))), 1e-9)
     far = gap > 2 * np.fmax(values, 1e-9)
     since = log.stands(far, known)
     if since is None or td > 2 * late.mean() or scale < 1e-6:
         return None
     text = f"network and target network differ by {late.mean():.3g}, Q itself only by {scale:.3g} from state to state"
+    causes = ("target network", "high learning rate", "bootstrap")
+    first = "does the target network move?"
     return Finding(
-        "the target network stays behind",
-        text,
-        ("TargetGap", "ValueStd"),
-        since,
-        ("target network", "high learning rate", "bootstrap"),
-        0.7,
-        "does the target network move?",
-        "Rahtz",
+        "the target network stays behind", text, ("TargetGap", "ValueStd"), since, causes, 0.7, first, "Rahtz"
     )
 
 
@@ -309,16 +238,8 @@ def value_bias(log: Log) -> Finding | None:
         return None
     text = f"the critic is off by {log.mean('ValueBias'):.3g} where returns are {log.mean('ReturnMean'):.3g}"
     causes = ("bootstrap", "high learning rate", "targets", "target network", "sign")
-    return Finding(
-        "over-estimation",
-        text,
-        ("ValueBias", "ReturnMean"),
-        since,
-        causes,
-        0.7,
-        "are terminal states cut off in the targets? then a lower learning rate, a slower target",
-        "Schulman",
-    )
+    first = "are terminal states cut off in the targets? then a lower learning rate, a slower target"
+    return Finding("over-estimation", text, ("ValueBias", "ReturnMean"), since, causes, 0.7, first, "Schulman")
 
 
 def inputs_unscaled(log: Log) -> Finding | None:
@@ -330,14 +251,16 @@ def inputs_unscaled(log: Log) -> Finding | None:
         return None
     text = f"inputs of the networks reach {log.mean('InputAbsMax'):.3g}"
     text += f", and their deviations differ {log.late(ratio).mean():.3g} times" if unlike is not None else ""
+    causes = ("observation scale",)
+    first = "--normalize-obs"
     return Finding(
         "inputs are not of order 1",
         text,
         ("InputAbsMax",),
         min(x for x in (since, unlike) if x is not None),
-        ("observation scale",),
+        causes,
         0.8,
-        "--normalize-obs",
+        first,
         "Schulman",
     )
 
@@ -353,16 +276,9 @@ def rewards_unscaled(log: Log) -> Finding | None:
     if since is None:
         return None
     text = f"discounted returns are about {log.mean('ReturnMean'):.3g}; networks learn numbers of order 1 to 100"
-    return Finding(
-        "returns are not of order 1",
-        text,
-        ("ReturnMean",),
-        since,
-        ("reward scale",),
-        0.8,
-        "scale rewards in the environment, or --scale-reward",
-        "Schulman",
-    )
+    causes = ("reward scale",)
+    first = "scale rewards in the environment, or --scale-reward"
+    return Finding("returns are not of order 1", text, ("ReturnMean",), since, causes, 0.8, first, "Schulman")
 
 
 def no_reward(log: Log) -> Finding | None:
@@ -370,16 +286,10 @@ def no_reward(log: Log) -> Finding | None:
     seen = np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
     if not np.isfinite(seen).any() or np.nanmax(seen) > 0 or not log.spent(0.1):
         return None
-    return Finding(
-        "the reward is never seen",
-        "all rewards so far are 0",
-        ("RewMax",),
-        0.0,
-        ("no reward", "late reward", "little exploration"),
-        1.0,
-        "reward a part of the way, start nearer to it, or explore more",
-        "Schulman",
-    )
+    causes = ("no reward", "late reward", "little exploration")
+    text = "all rewards so far are 0"
+    first = "reward a part of the way, start nearer to it, or explore more"
+    return Finding("the reward is never seen", text, ("RewMax",), 0.0, causes, 1.0, first, "Schulman")
 
 
 def returns_nothing(log: Log) -> Finding | None:
@@ -390,15 +300,10 @@ def returns_nothing(log: Log) -> Finding | None:
     if since is None:
         return None
     text = f"the returns that are learned from are {log.mean('ReturnMean'):.2g}, rewards up to {log.mean('RewMax'):.3g}"
+    causes = ("no reward", "low learning rate")
+    first = "what is stored as the reward?"
     return Finding(
-        "what is learned from holds no reward",
-        text,
-        ("ReturnMean", "RewMax"),
-        since,
-        ("no reward", "low learning rate"),
-        0.8,
-        "what is stored as the reward?",
-        "ours",
+        "what is learned from holds no reward", text, ("ReturnMean", "RewMax"), since, causes, 0.8, first, "ours"
     )
 
 
@@ -411,15 +316,10 @@ def late_reward(log: Log) -> Finding | None:
     if since is None or log.learned:
         return None
     text = f"the last step of an episode brings all of its reward, after {log.mean('EpLen'):.0f} steps"
+    causes = ("late reward",)
+    first = "reward a part of the way; a higher lam or gamma"
     return Finding(
-        "the reward comes at the end",
-        text,
-        ("RewTerminal", "RewMean"),
-        since,
-        ("late reward",),
-        0.6,
-        "reward a part of the way; a higher lam or gamma",
-        "Schulman",
+        "the reward comes at the end", text, ("RewTerminal", "RewMean"), since, causes, 0.6, first, "Schulman"
     )
 
 
@@ -447,16 +347,10 @@ def noise_off(log: Log) -> Finding | None:
     noise = log.col("ActNoise")
     if not np.isfinite(noise).any() or np.nanmax(noise) >= 0.005 or log.setting("start_steps") > 0:
         return None
-    return Finding(
-        "no noise",
-        "the policy is deterministic, and no noise is added",
-        ("ActNoise",),
-        0.0,
-        ("little exploration",),
-        0.8,
-        "--act-noise 0.1",
-        "ours",
-    )
+    causes = ("little exploration",)
+    text = "the policy is deterministic, and no noise is added"
+    first = "--act-noise 0.1"
+    return Finding("no noise", text, ("ActNoise",), 0.0, causes, 0.8, first, "ours")
 
 
 def greedy_and_random(log: Log) -> Finding | None:
@@ -469,15 +363,10 @@ def greedy_and_random(log: Log) -> Finding | None:
         return None
     text = f"training episodes return {log.mean('AverageEpRet'):.3g}, as random play does, at an epsilon of "
     text += f"{log.mean('Epsilon'):.2g}; test episodes return {log.mean('AverageTestEpRet'):.3g}"
+    causes = ("endless exploration",)
+    first = "which way is epsilon compared?"
     return Finding(
-        "more random than epsilon says",
-        text,
-        ("AverageEpRet", "AverageTestEpRet"),
-        since,
-        ("endless exploration",),
-        0.8,
-        "which way is epsilon compared?",
-        "ours",
+        "more random than epsilon says", text, ("AverageEpRet", "AverageTestEpRet"), since, causes, 0.8, first, "ours"
     )
 
 
@@ -488,16 +377,10 @@ def temperature_runs(log: Log) -> Finding | None:
     if len(late) < FEWEST or not np.isfinite(alpha).any():
         return None
     if late.mean() > 10 * np.nanmax(alpha[:2]):
-        return Finding(
-            "the temperature rises without end",
-            f"alpha has grown to {late[-1]:.3g}",
-            ("Alpha",),
-            0.0,
-            ("endless exploration", "reward scale", "sign"),
-            0.8,
-            "target_entropy, and the sign of its loss",
-            "ours",
-        )
+        causes = ("endless exploration", "reward scale", "sign")
+        text = f"alpha has grown to {late[-1]:.3g}"
+        first = "target_entropy, and the sign of its loss"
+        return Finding("the temperature rises without end", text, ("Alpha",), 0.0, causes, 0.8, first, "ours")
     return None
 
 
@@ -506,16 +389,9 @@ def few_samples(log: Log) -> Finding | None:
     together = log.setting("rollout_len") * log.setting("num_envs")
     if np.isfinite(log.col("AdvStd")).any() and together < FEW_SAMPLES and log.setting("rollout_len") > 0:
         text = f"each update is made from {together:.0f} steps"
-        return Finding(
-            "few samples per update",
-            text,
-            (),
-            0.0,
-            ("little data",),
-            0.7,
-            "a longer --rollout-len, more --num-envs",
-            "Schulman",
-        )
+        causes = ("little data",)
+        first = "a longer --rollout-len, more --num-envs"
+        return Finding("few samples per update", text, (), 0.0, causes, 0.7, first, "Schulman")
     if log.setting("buffer_size") < SMALL_MEMORY:
         text = f"the replay buffer holds {log.setting('buffer_size'):.0f} transitions"
         return Finding("a small memory", text, (), 0.0, ("little data",), 0.7, "--buffer-size 100000", "Schulman")
@@ -528,9 +404,9 @@ def rare_updates(log: Log) -> Finding | None:
     if not log.spent(0.5) or not steps[-1] > 0 or steps[-1] >= RARE_UPDATES * log.steps[-1]:
         return None
     text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
-    return Finding(
-        "few gradient steps", text, ("GradSteps",), 0.0, ("low learning rate",), 0.8, "a smaller --update-every", "ours"
-    )
+    causes = ("low learning rate",)
+    first = "a smaller --update-every"
+    return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
 def worse_than_chance(log: Log) -> Finding | None:
@@ -542,16 +418,8 @@ def worse_than_chance(log: Log) -> Finding | None:
         return None
     text = f"it returns {log.mean('AverageEpRet'):.3g}, and random play {chance:.3g} ± {spread:.2g}"
     causes = ("sign", "high learning rate", "little exploration", "bootstrap")
-    return Finding(
-        "worse than random play",
-        text,
-        ("AverageEpRet",),
-        since,
-        causes,
-        0.7,
-        "the sign of rewards and losses",
-        "Schulman",
-    )
+    first = "the sign of rewards and losses"
+    return Finding("worse than random play", text, ("AverageEpRet",), since, causes, 0.7, first, "Schulman")
 
 
 def length_against_return(log: Log) -> Finding | None:
@@ -567,9 +435,9 @@ def length_against_return(log: Log) -> Finding | None:
     if np.nanmean(ended[:FEWEST]) > 0.05:  # where episodes used to run into the time limit, an early end is the goal
         return None
     text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {first:.0f}, as each step costs"
-    return Finding(
-        "it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, ("sign",), 0.7, "the sign of the reward", "RLExplorer"
-    )
+    causes = ("sign",)
+    first = "the sign of the reward"
+    return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.7, first, "RLExplorer")
 
 
 def entropy_constant(log: Log) -> Finding | None:
@@ -701,9 +569,8 @@ def elite_is_worse(log: Log) -> Finding | None:
         return None
     text = f"the elite returned {log.mean('EliteRet'):.3g}, all candidates {log.mean('AverageEpRet'):.3g}"
     first = "which end of the sorted returns is the elite?"
-    return Finding(
-        "the elite is worse", text, ("EliteRet", "AverageEpRet"), since, ("sign", "credit"), 1.0, first, "ours"
-    )
+    causes = ("sign", "credit")
+    return Finding("the elite is worse", text, ("EliteRet", "AverageEpRet"), since, causes, 1.0, first, "ours")
 
 
 def elite_is_lucky(log: Log) -> Finding | None:

@@ -11,6 +11,22 @@ from rlsuite.analysis.thresholds import THRESHOLDS
 RULES: Sequence[Rule] = (*PATTERNS, *THRESHOLDS)
 
 
+def seeds_disagree(logs: Sequence[Log]) -> str:
+    """What runs with the same settings say of each other: "" if they agree.
+
+    Args:
+        logs: of runs that differ in their seed only.
+    """
+    known = [log for log in logs if len(log.late(log.ret))]
+    learned = sorted(float(log.late(log.ret).mean()) for log in known if log.learned)
+    if not learned or len(learned) == len(known):
+        return ""
+    rest = [float(log.late(log.ret).mean()) for log in known if not log.learned]
+    said = f"{len(rest)} of {len(known)} seeds return what random play does ({np.mean(rest):.4g}), "
+    said += f"the others {learned[0]:.4g} to {learned[-1]:.4g}: "
+    return said + "one seed says little here; more exploration or a lower learning rate makes them more alike"
+
+
 def signs_of_life(log: Log) -> list[str]:
     """What shows that a run has begun to learn before its return does; none of it is a finding.
 
@@ -29,7 +45,7 @@ def signs_of_life(log: Log) -> list[str]:
     if length[last].mean() > 1.3 * length[first].mean() and up < spread:
         said.append(f"episodes last longer: {length[first].mean():.4g} -> {length[last].mean():.4g} steps")
     entropy, explained = log.col("EntropyShare"), log.col("ExplainedVariance")
-    if COLLAPSED < log.mean("EntropyShare") < entropy[known[0]] - 0.05 and up > 0:
+    if COLLAPSED < log.mean("EntropyShare") < entropy[known[0]] - 0.05 and up >= 0:
         said.append(
             f"the entropy declines slowly: {entropy[known[0]]:.2f} -> {log.mean('EntropyShare'):.2f} of its maximum"
         )

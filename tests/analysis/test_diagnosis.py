@@ -7,7 +7,7 @@ import pytest
 
 from rlsuite.analysis.causes import CAUSES, told_apart_by
 from rlsuite.analysis.diagnosis import Finding, Log, diagnose
-from rlsuite.analysis.rules import RULES, signs_of_life
+from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
 
 EPOCHS = 40
 T = np.linspace(0, 1, EPOCHS)
@@ -189,3 +189,17 @@ def test_every_cause_has_a_command(cause):
     ):
         config = {k: v for k, v in CONFIG.items() if k != "pi_lr"} | more
         assert told_apart_by(cause, config).startswith("python -m rlsuite.")
+
+
+def test_seeds_that_disagree_are_told_of_and_those_that_agree_are_not():
+    good, bad = changed(ON_POLICY), low(ON_POLICY)
+    said = seeds_disagree([good, bad, good])
+    assert said.startswith("1 of 3 seeds return what random play does (21), the others 285.4 to 285.4:")
+    assert [seeds_disagree(logs) for logs in ([], [good], [bad], [good, good], [bad, bad])] == [""] * 5
+
+
+def test_no_rule_fails_or_finds_anything_in_a_log_without_numbers():
+    nothing = {name: math.nan * T for columns in (ON_POLICY, DQN, SAC, DDPG, CEM) for name in columns}
+    empty = {name: values[:0] for name, values in nothing.items()}
+    for columns in (nothing, empty, {}):
+        assert diagnose(Log(columns, CONFIG), RULES).causes == []
