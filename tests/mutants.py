@@ -41,6 +41,7 @@ class Mutant(NamedTuple):
 LOSSES, Q_LOSSES, UPDATES = "algos/test_losses.py", "algos/test_q_losses.py", "algos/test_updates.py"
 WHOLE, LOOPS = "algos/test_training_end_to_end.py", "algos/test_main_loops.py"
 CEM, RANDOM = "algos/test_cem.py", "algos/test_random.py"
+DIAGNOSIS = "analysis/test_diagnosis.py"
 CREDITED = f"{CEM}::test_each_candidate_is_played_by_its_own_parameters_and_credited_with_its_own_return"
 GIVEN = f"{LOOPS}::test_an_update_gets_what_the_environments_gave_and_took"
 TAKEN = f"{LOOPS}::test_what_is_stored_and_valued_is_what_the_environments_gave_and_took"
@@ -1336,6 +1337,34 @@ MUTANTS = [
     Mutant("ladder: columns of the first epoch", "probe.py",
            "float(column[-1])", "float(column[0])",
            "test_probe.py::test_columns_are_those_of_the_last_epoch_and_their_means"),
+    # ---- diagnosis
+    Mutant("diagnosis: what was and is no more", "analysis/diagnosis.py",
+           "holds[-max(FEWEST, math.ceil(LATELY * len(holds))) :].mean() < MOSTLY", "not holds.any()",
+           f"{DIAGNOSIS}::test_what_was_and_is_no_more_is_no_finding"),
+    Mutant("diagnosis: the cause that explains least comes first", "analysis/diagnosis.py",
+           "key=lambda cause: -weight[cause]", "key=lambda cause: weight[cause]",
+           f"{DIAGNOSIS}::test_the_cause_that_explains_most_comes_first"),
+    Mutant("diagnosis: a finding stands from the start", "analysis/diagnosis.py",
+           "return float(self.steps[at[first - 1]]) if first else 0.0", "return 0.0",
+           f"{DIAGNOSIS}::test_a_finding_stands_from_where_it_began"),
+    Mutant("diagnosis: any luck is learning", "analysis/diagnosis.py",
+           "max(spread, 0.05 * abs(chance)), 0.9", "0.05 * abs(chance), 0.9",
+           f"{DIAGNOSIS}::test_what_harms_only_a_run_that_does_not_learn_is_not_said_of_one_that_does"),
+    Mutant("diagnosis: the best that can be had is no learning", "analysis/diagnosis.py",
+           "min(max(spread, 0.05 * abs(chance)), 0.9 * (best - chance))", "max(spread, 0.05 * abs(chance))",
+           f"{DIAGNOSIS}::test_what_harms_only_a_run_that_does_not_learn_is_not_said_of_one_that_does"),
+    Mutant("diagnosis: a run that learns is blamed too", "analysis/thresholds.py",
+           "or (not self.learning and log.learned)", "",
+           f"{DIAGNOSIS}::test_what_harms_only_a_run_that_does_not_learn_is_not_said_of_one_that_does"),
+    Mutant("diagnosis: seeds that agree disagree", "analysis/rules.py",
+           "if not learned or len(learned) == len(known):", "if not learned:",
+           f"{DIAGNOSIS}::test_seeds_that_disagree_are_told_of_and_those_that_agree_are_not"),
+    Mutant("diagnosis: a training is warned of the same thing again", "diagnose.py",
+           "self.said.add(finding.rule)", "pass",
+           "test_diagnose.py::test_a_training_warns_once_of_a_finding_and_says_it_again_at_its_end"),
+    Mutant("diagnosis: what can't be read ends a training", "diagnose.py",
+           "with suppress(Exception):", "if True:",
+           "test_diagnose.py::test_what_a_watch_can_not_read_ends_no_training"),
     # ---- sweeps
     Mutant("a sweep whose settings are drawn alike", SWEEP,
            'f"{trial.number} {param_name}"', 'f"{trial.number}"',
