@@ -129,6 +129,11 @@ THRESHOLDS: Sequence[Threshold] = (
         ("high learning rate", "old policy"), 0.6, "a lower pi_lr", "ours", given="Ratio1",
     ),
     Threshold(
+        "the critic creeps", "UpdateRatioQ", NEVER, 1e-3,
+        "the critic's parameters change by {mean} of their norm in an epoch, less than {limit}",
+        ("low learning rate", "critic not trained"), 0.9, "a q_lr ten times higher", "Jones",
+    ),
+    Threshold(
         "updates are large", "UpdateRatioPi", 1.0, -NEVER,
         "the policy's parameters change by {mean} of their norm in an epoch",
         ("high learning rate", "reward scale"), 0.7, "a lower pi_lr", "Jones",

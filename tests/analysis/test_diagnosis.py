@@ -117,6 +117,7 @@ CASES = {
     "the elite is worse": (low(CEM, EliteRet=15.0), "sign"),
     "the elite was lucky": (low(CEM, EliteRet=200.0), "credit"),
     "early stop in every epoch": (low(ON_POLICY, StopIter=1.0), "high learning rate"),
+    "the critic creeps": (low(DQN, UpdateRatioQ=1e-5), "low learning rate"),
     "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
 }
 
