@@ -29,7 +29,7 @@ def test_a_sick_run_has_a_page_a_figure_and_exit_code_1(tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert "The likeliest cause:\n  a loss, an advantage or the reward enters with the wrong sign" in out
     assert "- the update goes against the advantages, since env step 0 (AdvLogpCorr; ours)\n" in out
-    assert "correlation -0.3," in out
+    assert "correlation -0.30," in out
     assert "python -m rlsuite.probe ppo" in out
     assert (tmp_path / "page.png").stat().st_size > 10_000
 

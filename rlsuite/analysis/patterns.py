@@ -17,8 +17,8 @@ STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
 SMALL_KL = 1e-5
 """nats per epoch; 0.01 is a small step, 10 a wild one"""
-DEAF = 1.5
-"""standard errors by which the correlation of advantages with what the update did must be above 0 in the run so far"""
+FOLLOWED = 1.5, 3.0
+"""standard errors from 0, above and below, of the correlation of advantages with what the update did"""
 LOOSE = 0.15
 """correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
 COLLAPSED, UNIFORM = 0.05, 0.98
@@ -85,23 +85,37 @@ def critic_stands_still(log: Log) -> Finding | None:
     return None
 
 
+def update_against_advantages(log: Log) -> Finding | None:
+    """The update makes what was better than expected less probable."""
+    mean, errors = _followed(log)
+    if not errors < -FOLLOWED[1]:
+        return None
+    text = f"the update lowers the probability of actions with a high advantage: correlation {mean:.2f}, "
+    text += f"{errors:.1f} standard errors from 0"
+    causes = ("sign", "credit", "old policy")
+    first, name = "the sign of the policy's loss, and of the ratio", "the update goes against the advantages"
+    return Finding(name, text, ("AdvLogpCorr",), 0.0, causes, 1.0, first, "ours")
+
+
 def update_deaf_to_advantages(log: Log) -> Finding | None:
     """The update moves the policy, and not along the advantages."""
-    values = log.col("AdvLogpCorr")[np.isfinite(log.col("AdvLogpCorr"))]
-    if len(values) < 2 * FEWEST or log.learned or not log.mean("KL") > 1e-4:
+    mean, errors = _followed(log)
+    if not -FOLLOWED[1] < errors < FOLLOWED[0] or log.learned or not log.mean("KL") > 1e-4:
         return None
-    errors = values.mean() / max(float(values.std(ddof=1)) / math.sqrt(len(values)), 1e-9)
-    if not -3 < errors < DEAF:
-        return None
-    text = (
-        f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {values.mean():.3f}, "
-    )
+    text = f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {mean:.3f}, "
     text += f"{errors:.1f} standard errors from 0"
     causes = ("credit", "old policy", "sign", "little data")
     first = "do advantages, log-probabilities and actions of a minibatch belong to the same samples?"
-    return Finding(
-        "the update does not follow the advantages", text, ("AdvLogpCorr", "KL"), 0.0, causes, 0.9, first, "ours"
-    )
+    name = "the update does not follow the advantages"
+    return Finding(name, text, ("AdvLogpCorr", "KL"), 0.0, causes, 0.9, first, "ours")
+
+
+def _followed(log: Log) -> tuple[float, float]:
+    """How far updates have followed their advantages in the run so far: a correlation, and its standard errors."""
+    values = log.col("AdvLogpCorr")[np.isfinite(log.col("AdvLogpCorr"))]
+    if len(values) < 2 * FEWEST:
+        return math.nan, math.nan
+    return float(values.mean()), float(values.mean() / max(values.std(ddof=1) / math.sqrt(len(values)), 1e-9))
 
 
 def advantages_against_returns(log: Log) -> Finding | None:
@@ -603,7 +617,8 @@ def not_learning(log: Log) -> Finding | None:
 
 
 PATTERNS: Sequence[Rule] = (
-    no_number, policy_stands_still, policy_creeps, critic_stands_still, update_deaf_to_advantages,
+    no_number, policy_stands_still, policy_creeps, critic_stands_still, update_against_advantages,
+    update_deaf_to_advantages,
     advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays, critic_explains_nothing,
     beyond_the_possible, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
     returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,

@@ -65,11 +65,6 @@ NEVER = float("inf")
 # fmt: off
 THRESHOLDS: Sequence[Threshold] = (
     Threshold(
-        "the update goes against the advantages", "AdvLogpCorr", NEVER, -0.02,
-        "the update lowers the probability of actions with a high advantage: correlation {mean}, below {limit}",
-        ("sign", "credit", "old policy"), 1.0, "the sign of the policy's loss, and of the ratio", "ours", learning=True,
-    ),
-    Threshold(
         "the ratio does not start at 1", "Ratio1", 1e-3, -NEVER,
         "before the first gradient step the ratio is off 1 by up to {mean}; it must be 1",
         ("old policy", "credit"), 1.0,
