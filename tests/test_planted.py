@@ -1,0 +1,104 @@
+"""How the diagnosis is judged: which faults count, what detection, naming and false alarms are, and the faults' own."""
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.analysis.test_diagnosis import EPOCHS, ON_POLICY, changed, low
+
+ROOT = Path(__file__).parents[1]
+Load = Callable[[str], Any]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Import a module of experiments/."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    yield importlib.import_module
+    for name in ("planted_bugs", "planted_faults", "planted_judgement"):
+        sys.modules.pop(name, None)
+
+
+def test_each_fault_is_one_line_that_occurs_once(load: Load) -> None:
+    faults = load("planted_faults").FAULTS
+    assert len(faults) >= 60
+    for fault in faults:
+        if fault.file:
+            text = (ROOT / "rlsuite" / fault.file).read_text()
+            assert text.count(fault.old) == 1, fault.name
+            assert text != text.replace(fault.old, fault.new), fault.name
+        assert fault.file or fault.settings or fault.wrapper, fault.name
+
+
+def test_halves_do_not_depend_on_the_order_and_are_both_large(load: Load) -> None:
+    bugs, faults = load("planted_bugs"), load("planted_faults").FAULTS
+    halves = [bugs.half(fault.name) for fault in faults]
+    assert halves == [bugs.half(fault.name) for fault in reversed(faults)][::-1]
+    assert min(halves.count("building"), halves.count("held-out")) > 50
+
+
+def test_only_what_lowers_the_return_by_three_standard_deviations_counts(load: Load) -> None:
+    lowers = load("planted_bugs").lowers
+    sound = np.array([100.0, 110, 90, 105, 95])  # standard deviation 7.9
+    assert lowers(sound - 25, sound, chance=0)
+    assert not lowers(sound - 23, sound, chance=0)
+    assert not lowers(sound + 50, sound, chance=0)
+    assert not lowers(np.array([20.0, 150, 20, 150, 20]), sound, chance=0), "the larger of both deviations"
+    assert lowers(np.full(5, math.nan), sound, chance=20), "what broke off is at the level of random play"
+
+
+def test_a_run_is_judged_by_its_causes(load: Load) -> None:
+    judge = load("planted_judgement").judge
+    sick = low(ON_POLICY, UpdateRatioPi=0.0, KL=0.0, AdvLogpCorr=math.nan)
+    found = judge("x", sick, "policy not trained")
+    assert (found.detected, found.named, found.cause, found.algo) == (True, True, "policy not trained", "ppo")
+    assert not judge("x", sick, "reward scale").named
+    slow = judge("x", low(ON_POLICY), "sign")
+    assert (slow.detected, slow.named, slow.rules) == (False, False, ()), "a low return is no detection"
+    worse = judge("x", changed(ON_POLICY, AverageEpRet=9.0), "sign")
+    assert (worse.detected, worse.named) == (False, True), "nor is one that is lower still"
+
+
+def test_the_cause_stands_from_where_it_is_named_without_a_break(load: Load) -> None:
+    judge = load("planted_judgement").judge
+    late = low(ON_POLICY, KL=np.where(np.arange(EPOCHS) < 20, 0.01, 3.0))
+    assert 0.5 < judge("x", late, "high learning rate").since < 0.75
+    assert math.isnan(judge("x", late, "discount").since)
+
+
+def test_of_a_healthy_run_a_finding_is_wrong_unless_one_of_its_causes_is_true(load: Load) -> None:
+    judge = load("planted_judgement").judge
+    late = low(ON_POLICY, RewTerminal=21.0, RewMean=1.0)
+    assert judge("x", late, "").wrong == ("the reward comes at the end",)
+    assert judge("x", late, "", true=["late reward"]).wrong == ()
+    assert judge("x", low(ON_POLICY), "").wrong == (), "it is true that it is not learning yet"
+    assert judge("x", changed(ON_POLICY), "").wrong == ()
+
+
+def test_a_fault_is_one_trial_and_is_found_if_most_of_its_runs_are(load: Load) -> None:
+    judgement = load("planted_judgement")
+
+    def runs(name: str, named: int) -> list[Any]:
+        made = [judgement.Verdict(name, "ppo", "sign", ("r",), ("sign",), (), 0.2)] * named
+        return made + [judgement.Verdict(name, "ppo", "sign", (), (), (), math.nan)] * (5 - named)
+
+    healthy = [judgement.Verdict("h", "ppo", "", (), (), wrong, math.nan) for wrong in [("r",), (), (), ()]]
+    rows = list(judgement.table([*runs("a", 5), *runs("b", 3), *runs("c", 2)], healthy))
+    (named,) = [row for row in rows if (row["measure"], row["algorithm"], row["cause"]) == ("named", "all", "all")]
+    assert (named["count"], named["of"]) == ("2", "3")
+    (alarm,) = [row for row in rows if (row["measure"], row["algorithm"]) == ("false alarm", "all")]
+    assert (alarm["count"], alarm["of"]) == ("1", "4")
+    first = {row["said"]: row["count"] for row in rows if row["measure"] == "confusion"}
+    assert first == {"sign": "10", "nothing": "5"}
+
+
+def test_intervals_are_those_of_clopper_and_pearson(load: Load) -> None:
+    found = load("planted_judgement").rate(9, 10)
+    assert (found["low"], found["high"]) == ("0.555", "0.997")  # Clopper and Pearson 1934, as tables have it
+    assert load("planted_judgement").rate(0, 0)["share"] == ""
