@@ -7,7 +7,7 @@ are made only once: started again, it goes on with what is missing.
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
 a hash of the fault's name. Thresholds were set on the building half; `--part held-out` judges the other one. What comes
-of it goes to data/diagnosis.csv.
+of it goes to data/diagnosis.csv, which `report` prints as tables.
 
     detection    most runs of a fault that counts have a finding other than "not learning"
     naming       in most of them its cause is among the first three that the findings name
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
-from planted_judgement import Verdict, alarms, judge, missed, summary, table
+from planted_judgement import Verdict, alarms, judge, missed, report, table
 from tables import DATA, ROOT, write_table
 
 from rlsuite.diagnose import read_log
@@ -184,7 +184,7 @@ def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "judge"])
+    parser.add_argument("what", choices=["train", "judge", "report"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
     parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out", "unseen"])
@@ -192,14 +192,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.what == "train":
         train_all(args.jobs, args.only, args.part)
         return 0
-    which = "held-out" if args.part == "held-out" else "building"
-    faults, healthy, uncounted = judge_half(which)
-    print("\n".join([*missed(faults), *alarms(healthy), f"the {which} half:", *summary(faults, healthy, uncounted)]))
-    kept = []
+    known = []
     if TABLE.exists():
         with TABLE.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if row["half"] != which]
-    write_table(TABLE, kept + [{"half": which, **row} for row in table(faults, healthy)])
+            known = list(csv.DictReader(file))
+    if args.what == "report":
+        print("\n".join(report(known)))
+        return 0
+    which = "held-out" if args.part == "held-out" else "building"
+    faults, healthy, uncounted = judge_half(which)
+    print("\n".join([*missed(faults), *alarms(healthy)]))
+    kept = [row for row in known if row["half"] != which]
+    rows = kept + [{"half": which, **row} for row in table(faults, healthy, uncounted)]
+    write_table(TABLE, rows)
+    print("\n".join(report(rows)))
     return 0
 
 

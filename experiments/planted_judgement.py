@@ -6,7 +6,7 @@ the intervals (Clopper and Pearson 1934) are those of independent trials. A heal
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,11 +98,13 @@ def by_task(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
     return dict(found)
 
 
-def table(faults: Sequence[Verdict], healthy: Sequence[Verdict]) -> Iterator[dict[str, str]]:
+def table(faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int = 0) -> Iterator[dict[str, str]]:
     """Lines of data/diagnosis.csv, without the half.
 
     detection, naming    of faults, over all and by algorithm and cause
     false alarm          of healthy runs, over all and by algorithm
+    since                of the runs whose cause is named, the median share of the run from which on it stands
+    uncounted            faults that do not lower the return enough to count
     confusion            of the runs with a cause: in how many another, or the same, is named first
     rule                 of the runs with a cause, and of healthy ones: in how many it speaks
     """
@@ -118,6 +120,14 @@ def table(faults: Sequence[Verdict], healthy: Sequence[Verdict]) -> Iterator[dic
     for algo in ["all", *sorted({verdict.algo for verdict in healthy})]:
         runs = [verdict for verdict in healthy if algo in ("all", verdict.algo)]
         yield _line("false alarm", algo, "", "", sum(bool(verdict.wrong) for verdict in runs), len(runs))
+    since = [verdict.since for verdict in faults if verdict.named]
+    yield {
+        **_line("since", "all", "", "", len(since), len(faults)),
+        "share": f"{np.median(since):.3f}",
+        "low": "",
+        "high": "",
+    }
+    yield _line("uncounted", "all", "", "", uncounted, uncounted + len(tasks))
     for cause in sorted({verdict.cause for verdict in faults}):
         runs = [verdict for verdict in faults if verdict.cause == cause]
         first = Counter(verdict.causes[0] if verdict.causes else "nothing" for verdict in runs)
@@ -134,23 +144,36 @@ def _line(what: str, algo: str, cause: str, said: str, count: int, of: int) -> d
     return {"measure": what, "algorithm": algo, "cause": cause, "said": said, **rate(count, of)}
 
 
-def summary(faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int) -> list[str]:
-    """What it comes to, for people."""
-    tasks = by_task(faults)
-    lines = []
-    for what in ("detected", "named"):
-        lines.append(_said(what, sum(most(runs, what) for runs in tasks.values()), len(tasks), "faults that count"))
-    lines.append(_said("false alarms", sum(bool(v.wrong) for v in healthy), len(healthy), "healthy runs"))
-    since = [verdict.since for verdict in faults if verdict.named]
-    if since:
-        lines.append(f"the right cause stands from {np.median(since):.2f} of a run on (median of {len(since)} runs)")
-    lines.append(f"{uncounted} faults do not count: they lower the return by less than three standard deviations")
+def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What data/diagnosis.csv says, as Markdown: both halves, then the held-out one by cause and by algorithm."""
+    lines = ["| half | detected | named | false alarms | stands from | do not count |", "|---|---|---|---|---|---|"]
+    for half in ("building", "held-out"):
+        of_half = [row for row in rows if row["half"] == half]
+        if not of_half:
+            continue
+        found = {row["measure"]: row for row in of_half if row["algorithm"] == "all" and row["cause"] in ("all", "")}
+        cells = [_share(found[name]) for name in ("detected", "named", "false alarm")]
+        uncounted = f"{found['uncounted']['count']} of {found['uncounted']['of']}"
+        lines.append(f"| {' | '.join([half, *cells, found['since']['share'], uncounted])} |")
+    for what, kept in (("cause", "algorithm"), ("algorithm", "cause")):
+        lines += ["", f"| {what} | detected | named |", "|---|---|---|"]
+        held = [
+            row for row in rows if row["half"] == "held-out" and row[kept] == "all" and row[what] not in ("all", "")
+        ]
+        for value in dict.fromkeys(row[what] for row in held if row["measure"] == "detected"):
+            cells = [
+                f"{row['count']} of {row['of']}"
+                for name in ("detected", "named")
+                for row in held
+                if (row["measure"], row[what]) == (name, value)
+            ]
+            lines.append(f"| {' | '.join([value, *cells])} |")
     return lines
 
 
-def _said(what: str, count: int, of: int, things: str) -> str:
-    found = rate(count, of)
-    return f"{what}: {count} of {of} {things}, {100 * count / max(of, 1):.0f}% (95%: {found['low']} to {found['high']})"
+def _share(row: Mapping[str, str]) -> str:
+    low, high = (f"{100 * float(row[name]):.0f}" for name in ("low", "high"))
+    return f"{row['count']} of {row['of']}: {100 * float(row['share']):.0f}% ({low} to {high})"
 
 
 def missed(faults: Sequence[Verdict]) -> Iterator[str]:

@@ -222,6 +222,23 @@ def beyond_the_possible(log: Log) -> Finding | None:
     )
 
 
+def no_future(log: Log) -> Finding | None:
+    """The critic's targets are no larger than one reward, where every step brings one."""
+    reach = np.fmax(np.abs(log.col("TargetMin")), np.abs(log.col("TargetMax")))
+    size = np.fmax.accumulate(np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax"))))
+    dense = np.abs(log.col("RewMean")) > 0.3 * size
+    since = log.stands((reach < 1.5 * size) & dense, np.isfinite(reach))
+    if since is None or not log.spent(0.2) or not log.mean("EpLen") > 10:
+        return None
+    text = f"the critic's targets are within ±{log.late(reach).mean():.3g}, and one reward is up to {size[-1]:.3g}: "
+    text += "no future is in them"
+    causes = ("target network", "bootstrap", "discount")
+    if log.setting("gamma") < 0.7:
+        causes = ("discount", "bootstrap", "target network")
+    first = "does the target network move? what is multiplied by gamma?"
+    return Finding("no future in the targets", text, ("TargetMin", "TargetMax"), since, causes, 0.8, first, "ours")
+
+
 def targets_frozen(log: Log) -> Finding | None:
     """The network runs ever further from its target, or is its target."""
     gap, values = log.col("TargetGap"), log.col("ValueStd")
@@ -620,7 +637,7 @@ PATTERNS: Sequence[Rule] = (
     no_number, policy_stands_still, policy_creeps, critic_stands_still, update_against_advantages,
     update_deaf_to_advantages,
     advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays, critic_explains_nothing,
-    beyond_the_possible, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
+    beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
     returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,
     few_samples, rare_updates, worse_than_chance, length_against_return, entropy_constant, entropy_swings,
     entropy_falls_fast, sigma_stays, kl_spikes, critic_knows_before, explained_no_more, all_episodes_equal,

@@ -73,6 +73,7 @@ CASES = {
     "always the same action": (low(DQN, ActionShareMax=1.0), "little exploration"),
     "the critic explains nothing": (low(ON_POLICY, ExplainedVariance=-0.1), "targets"),
     "values beyond what is possible": (low(DQN, TargetMax=1000.0), "bootstrap"),
+    "no future in the targets": (low(DQN, TargetMax=1.0), "target network"),
     "the target network does not lag": (low(DQN, TargetGap=0.0), "target network"),
     "the target network stays behind": (low(DQN, TargetGap=60.0), "target network"),
     "over-estimation": (low(DQN, ValueBias=400.0), "bootstrap"),
