@@ -37,6 +37,7 @@ from planted_judgement import Verdict, alarms, judge, missed, report, table
 from tables import DATA, ROOT, write_table
 
 from rlsuite.diagnose import read_log
+from rlsuite.launching import without
 
 RUNS = DATA / "planted"
 TABLE = DATA / "diagnosis.csv"
@@ -69,7 +70,7 @@ def tasks() -> Iterator[Task]:
         yield Task(slug(f"healthy {cell}"), [algo, "--env", env, *settings.split()], SEEDS)
     for fault in FAULTS:
         algo, env, settings = CELLS[fault.cell]
-        words = [algo, "--env", env, *settings.split(), *fault.settings.split()]
+        words = [algo, "--env", env, *without(settings.split(), *fault.settings.split()[::2]), *fault.settings.split()]
         if fault.wrapper:
             words[2] = f"planted_environments:{fault.wrapper}/{env}"
             words += [] if "--preset" in words else ["--preset", env]

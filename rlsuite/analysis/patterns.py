@@ -190,6 +190,8 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     if fits:
         text += f", though {log.mean('ExplainedVarianceTD'):.2f} of its own targets"
         causes = ["credit", "targets", "bootstrap", "target network"]
+    elif on_policy and log.mean("ExplainedVariance") < -1:
+        causes = ["targets", "credit", "bootstrap", "high learning rate"]
     elif log.mean("ValueStd") < 1e-3 * abs(log.mean("ReturnMean")):
         causes = ["targets", "empty observation", "critic not trained", "low learning rate"]
     first = "a higher vf_lr; --normalize-obs; then the critic's targets"
@@ -579,6 +581,36 @@ def all_episodes_equal(log: Log) -> Finding | None:
     return Finding("all episodes equal", text, ("StdEpRet",), since, causes, 0.5, first, "Schulman")
 
 
+def cut_off_early(log: Log) -> Finding | None:
+    """All episodes are said to be cut off by a time limit, and end at any time."""
+    cut, length = log.col("TruncatedShare"), log.col("EpLen")
+    length = length[np.isfinite(length)]
+    if len(length) < FEWEST or not np.fmin.reduce(cut) > 0.99 or length.std() < 0.02 * length.mean():
+        return None
+    text = f"no episode is terminated, all are cut off, after {length.min():.0f} to {length.max():.0f} steps on "
+    text += "average: that is no time limit"
+    first, name = "does the environment set terminated where the task ends?", "cut off at any time"
+    return Finding(name, text, ("TruncatedShare", "EpLen"), 0.0, ("bootstrap",), 0.8, first, "Pardo")
+
+
+def acts_in_vain(log: Log) -> Finding | None:
+    """The policy changes, and what it returns is what random play returns."""
+    (chance, spread), ret = log.chance, log.col("AverageEpRet")
+    known = np.isfinite(ret) & (log.col("EntropyShare") < 0.9)
+    since = log.stands(np.abs(ret - chance) < 0.5 * spread, known)
+    if since is None or log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
+        return None
+    played = (log.config.get("random_play") or {}).get("episodes") or FEWEST
+    error = math.hypot(float(ret[known].std(ddof=1)) / math.sqrt(known.sum()), spread / math.sqrt(played))
+    if abs(ret[known].mean() - chance) > 3 * error:
+        return None
+    text = f"the policy changes (KL {log.mean('KL'):.2g} in an epoch), and its returns stay those of random play: "
+    text += f"{ret[known].mean():.3g}, random {chance:.3g}"
+    causes = ("idle action", "empty observation", "credit")
+    first, name = "does an action change the next observation? python -m rlsuite.preflight says", "it acts in vain"
+    return Finding(name, text, ("AverageEpRet", "KL"), since, causes, 0.6, first, "ours")
+
+
 def learned_and_lost(log: Log) -> Finding | None:
     """What had been learned is lost."""
     ret = log.ret[np.isfinite(log.ret)]
@@ -641,5 +673,6 @@ PATTERNS: Sequence[Rule] = (
     returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,
     few_samples, rare_updates, worse_than_chance, length_against_return, entropy_constant, entropy_swings,
     entropy_falls_fast, sigma_stays, kl_spikes, critic_knows_before, explained_no_more, all_episodes_equal,
+    cut_off_early, acts_in_vain,
     learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
 )  # fmt: skip

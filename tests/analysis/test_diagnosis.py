@@ -111,6 +111,8 @@ CASES = {
         "high learning rate",
     ),
     "all episodes equal": (low(DQN, StdEpRet=0.0), "no reward"),
+    "cut off at any time": (low(ON_POLICY, TruncatedShare=1.0, EpLen=21 + 3 * ODD), "bootstrap"),
+    "it acts in vain": (low(DQN, AverageEpRet=22 + ODD), "idle action"),
     "learned and lost": (
         low(ON_POLICY, AverageEpRet=20 + 400 * np.exp(-(((T - 0.4) / 0.15) ** 2))),
         "high learning rate",
