@@ -86,7 +86,7 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
     late, (chance, spread) = log.late(log.ret), log.chance
     played = f"return {late.mean():.4g}" if len(late) else "no episode has ended"
     lines = [f"{run}: {config.get('algo')} on {config.get('env')}, {steps:,.0f} of {budget:,.0f} env steps"]
-    lines += [f"{played}; random play {chance:.4g} ± {spread:.2g}", ""]
+    lines += [f"{played}; random play {chance:.4g} ± {spread:.3g}", ""]
     if not found.findings:
         lines += [
             f"Nothing found by {len(RULES)} rules, which look for what has a name; that is not to say all is well."

@@ -4,9 +4,11 @@ The wording is for the reader of a finding: what it is, and where to look first.
 rule was written, so that no rule could choose its causes by what it finds.
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from rlsuite.rundir.runs import PER_RUN_FIELDS
 from rlsuite.settings import flag
 
 CAUSES = {
@@ -48,14 +50,17 @@ SOURCE = (
 """Causes that lie in the algorithm's text."""
 WORLD = ("observation scale", "empty observation", "reward scale", "no reward", "late reward", "idle action")
 """Causes that lie in the environment."""
-CHANGES = {
-    "high learning rate": ("pi_lr", "q_lr", 0.1),
-    "low learning rate": ("pi_lr", "q_lr", 10.0),
-    "little exploration": ("ent_coef", "start_steps", 0.01),
-    "discount": ("gamma", "gamma", 0.99),
-    "little data": ("rollout_len", "buffer_size", 4.0),
+CHANGES: Mapping[str, Mapping[str, tuple[str, float]]] = {
+    "high learning rate": {"pi_lr": ("times", 0.1), "q_lr": ("times", 0.1)},
+    "low learning rate": {"pi_lr": ("times", 10), "q_lr": ("times", 10)},
+    "little exploration": {"ent_coef": ("is", 0.01), "epsilon_start": ("is", 1), "act_noise": ("is", 0.2)},
+    "endless exploration": {"ent_coef": ("is", 0), "epsilon_end": ("is", 0.05), "act_noise": ("is", 0.1)},
+    "discount": {"gamma": ("is", 0.99)},
+    "little data": {"rollout_len": ("times", 4), "buffer_size": ("times", 100)},
 }
-"""Settings on-policy and off-policy, and the factor for those that are above 0, else the value."""
+"""For causes that lie in a setting, what to try in its place; the first that the algorithm has."""
+UNTOUCHED = {"env", "exp_name", *PER_RUN_FIELDS}
+"""flags of a command line that need not be given again"""
 
 
 def told_apart_by(cause: str, config: Mapping[str, Any]) -> str:
@@ -63,17 +68,26 @@ def told_apart_by(cause: str, config: Mapping[str, Any]) -> str:
 
     Args:
         cause: a key of `CAUSES`.
-        config: the run's settings.
+        config: the run's `config.json`. Settings that its command line gave are given again.
     """
     algo, env = config.get("algo"), config.get("env")
     if cause in SOURCE:
         return f"python -m rlsuite.probe {algo}  # the same text on tasks of known answer"
     if cause in WORLD:
         return f"python -m rlsuite.preflight --env {env}"
-    short = f"--total-steps {max(1, int(config.get('total_steps', 0)) // 4)} --seed {int(config.get('seed', 0)) + 1}"
-    for name in CHANGES.get(cause, ())[:2]:
-        if isinstance(config.get(f"{name}"), int | float):
-            factor = float(CHANGES[cause][2])
-            value = factor if name in ("gamma", "ent_coef") else float(config[f"{name}"]) * factor
-            return f"python -m rlsuite.run {algo} --env {env} {flag(f'{name}')} {value:g} {short}"
-    return f"python -m rlsuite.run {algo} --env {env} --preset none {short}"
+    typed = shlex.split(f"{config.get('command', '')}")
+    given = [word[2:].replace("-", "_") for word in typed if word[:2] == "--"]
+    wanted = {name: config[name] for name in given if name in config and name not in UNTOUCHED}
+    if "--preset" in typed[:-1]:
+        wanted["preset"] = typed[typed.index("--preset") + 1]
+    for name, (how, value) in CHANGES[cause].items():
+        if isinstance(config.get(name), int | float):
+            wanted[name] = f"{config[name] * value if how == 'times' else value:g}"
+            break
+    wanted |= {"total_steps": max(1, int(config.get("total_steps", 0)) // 4), "seed": int(config.get("seed", 0)) + 1}
+    words = [f"{flag(name)} {_word(value)}" for name, value in wanted.items()]
+    return " ".join([f"python -m rlsuite.run {algo} --env {env}", *words])
+
+
+def _word(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else shlex.quote(f"{value}")

@@ -215,8 +215,8 @@ def beyond_the_possible(log: Log) -> Finding | None:
     since = log.stands(over, np.isfinite(most) & (high > low))
     if since is None:
         return None
-    text = f"the critic's targets reach from {log.mean('TargetMin'):.3g} to {log.mean('TargetMax'):.3g}; "
-    text += f"the rewards allow {low[-1] * unit:.3g} to {high[-1] * unit:.3g}"
+    text = f"the critic's targets reach from {log.mean('TargetMin'):.4g} to {log.mean('TargetMax'):.4g}; "
+    text += f"the rewards allow {low[-1] * unit:.4g} to {high[-1] * unit:.4g}"
     causes = ("bootstrap", "target network", "high learning rate", "sign", "reward scale")
     first = "are terminal states cut off in the targets? then a slower target network, a lower q_lr"
     return Finding(
@@ -232,7 +232,7 @@ def no_future(log: Log) -> Finding | None:
     since = log.stands((reach < 1.5 * size) & dense, np.isfinite(reach))
     if since is None or not log.spent(0.2) or not log.mean("EpLen") > 10:
         return None
-    text = f"the critic's targets are within ±{log.late(reach).mean():.3g}, and one reward is up to {size[-1]:.3g}: "
+    text = f"the critic's targets are within ±{log.late(reach).mean():.4g}, and one reward is up to {size[-1]:.4g}: "
     text += "no future is in them"
     causes = ("target network", "bootstrap", "discount")
     if log.setting("gamma") < 0.7:
@@ -257,7 +257,7 @@ def targets_frozen(log: Log) -> Finding | None:
     since = log.stands(far, known)
     if since is None or td > 2 * late.mean() or scale < 1e-6:
         return None
-    text = f"network and target network differ by {late.mean():.3g}, Q itself only by {scale:.3g} from state to state"
+    text = f"network and target network differ by {late.mean():.4g}, Q itself only by {scale:.4g} from state to state"
     causes = ("target network", "high learning rate", "bootstrap")
     first = "does the target network move?"
     return Finding(
@@ -271,7 +271,7 @@ def value_bias(log: Log) -> Finding | None:
     since = log.stands(np.abs(bias) > 3 * spread, np.isfinite(bias))
     if since is None or abs(log.mean("ReturnMean")) < 0.05:
         return None
-    text = f"the critic is off by {log.mean('ValueBias'):.3g} where returns are {log.mean('ReturnMean'):.3g}"
+    text = f"the critic is off by {log.mean('ValueBias'):.4g} where returns are {log.mean('ReturnMean'):.4g}"
     causes = ("bootstrap", "high learning rate", "targets", "target network", "sign")
     first = "are terminal states cut off in the targets? then a lower learning rate, a slower target"
     return Finding("over-estimation", text, ("ValueBias", "ReturnMean"), since, causes, 0.7, first, "Schulman")
@@ -284,8 +284,8 @@ def inputs_unscaled(log: Log) -> Finding | None:
     unlike = log.stands(ratio > UNLIKE_INPUTS, np.isfinite(ratio))
     if since is None and unlike is None:
         return None
-    text = f"inputs of the networks reach {log.mean('InputAbsMax'):.3g}"
-    text += f", and their deviations differ {log.late(ratio).mean():.3g} times" if unlike is not None else ""
+    text = f"inputs of the networks reach {log.mean('InputAbsMax'):.4g}"
+    text += f", and their deviations differ {log.late(ratio).mean():.4g} times" if unlike is not None else ""
     causes = ("observation scale",)
     first = "--normalize-obs"
     return Finding(
@@ -310,7 +310,7 @@ def rewards_unscaled(log: Log) -> Finding | None:
     since = large if large is not None else small
     if since is None:
         return None
-    text = f"discounted returns are about {log.mean('ReturnMean'):.3g}; networks learn numbers of order 1 to 100"
+    text = f"discounted returns are about {log.mean('ReturnMean'):.4g}; networks learn numbers of order 1 to 100"
     causes = ("reward scale",)
     first = "scale rewards in the environment, or --scale-reward"
     return Finding("returns are not of order 1", text, ("ReturnMean",), since, causes, 0.8, first, "Schulman")
@@ -334,7 +334,7 @@ def returns_nothing(log: Log) -> Finding | None:
     since = log.stands((np.abs(values) < 1e-3) & (size > 0.1) & (adv < 0.05), np.isfinite(values))
     if since is None:
         return None
-    text = f"the returns that are learned from are {log.mean('ReturnMean'):.2g}, rewards up to {log.mean('RewMax'):.3g}"
+    text = f"the returns that are learned from are {log.mean('ReturnMean'):.2g}, rewards up to {log.mean('RewMax'):.4g}"
     causes = ("no reward", "low learning rate")
     first = "what is stored as the reward?"
     return Finding(
@@ -396,8 +396,8 @@ def greedy_and_random(log: Log) -> Finding | None:
     since = log.stands((epsilon < 0.2) & poor & (test > chance + 3 * spread), np.isfinite(train) & np.isfinite(test))
     if since is None:
         return None
-    text = f"training episodes return {log.mean('AverageEpRet'):.3g}, as random play does, at an epsilon of "
-    text += f"{log.mean('Epsilon'):.2g}; test episodes return {log.mean('AverageTestEpRet'):.3g}"
+    text = f"training episodes return {log.mean('AverageEpRet'):.4g}, as random play does, at an epsilon of "
+    text += f"{log.mean('Epsilon'):.2g}; test episodes return {log.mean('AverageTestEpRet'):.4g}"
     causes = ("endless exploration",)
     first = "which way is epsilon compared?"
     return Finding(
@@ -413,7 +413,7 @@ def temperature_runs(log: Log) -> Finding | None:
         return None
     if late.mean() > 10 * np.nanmax(alpha[:2]):
         causes = ("endless exploration", "reward scale", "sign")
-        text = f"alpha has grown to {late[-1]:.3g}"
+        text = f"alpha has grown to {late[-1]:.4g}"
         first = "target_entropy, and the sign of its loss"
         return Finding("the temperature rises without end", text, ("Alpha",), 0.0, causes, 0.8, first, "ours")
     return None
@@ -451,7 +451,7 @@ def worse_than_chance(log: Log) -> Finding | None:
     since = log.stands(ret < chance - max(0.5 * spread, 1e-9), np.isfinite(ret))
     if since is None or not log.spent(0.3) or not spread > 0:
         return None
-    text = f"it returns {log.mean('AverageEpRet'):.3g}, and random play {chance:.3g} ± {spread:.2g}"
+    text = f"it returns {log.mean('AverageEpRet'):.4g}, and random play {chance:.4g} ± {spread:.3g}"
     causes = ("sign", "high learning rate", "little exploration", "bootstrap")
     first = "the sign of rewards and losses"
     return Finding("worse than random play", text, ("AverageEpRet",), since, causes, 0.4, first, "Schulman")
@@ -605,7 +605,7 @@ def acts_in_vain(log: Log) -> Finding | None:
     if abs(ret[known].mean() - chance) > 3 * error:
         return None
     text = f"the policy changes (KL {log.mean('KL'):.2g} in an epoch), and its returns stay those of random play: "
-    text += f"{ret[known].mean():.3g}, random {chance:.3g}"
+    text += f"{ret[known].mean():.4g}, random {chance:.4g}"
     causes = ("idle action", "empty observation", "credit")
     first, name = "does an action change the next observation? python -m rlsuite.preflight says", "it acts in vain"
     return Finding(name, text, ("AverageEpRet", "KL"), since, causes, 0.6, first, "ours")
@@ -632,7 +632,7 @@ def elite_is_worse(log: Log) -> Finding | None:
     since = log.stands(elite < mean, np.isfinite(elite) & np.isfinite(mean))
     if since is None:
         return None
-    text = f"the elite returned {log.mean('EliteRet'):.3g}, all candidates {log.mean('AverageEpRet'):.3g}"
+    text = f"the elite returned {log.mean('EliteRet'):.4g}, all candidates {log.mean('AverageEpRet'):.4g}"
     first = "which end of the sorted returns is the elite?"
     causes = ("sign", "credit")
     return Finding("the elite is worse", text, ("EliteRet", "AverageEpRet"), since, causes, 1.0, first, "ours")
@@ -644,7 +644,7 @@ def elite_is_lucky(log: Log) -> Finding | None:
     since = log.stands(elite - test > 2 * log.chance[1], np.isfinite(elite) & np.isfinite(test))
     if since is None or log.learned or not log.spent(0.3):
         return None
-    text = f"the elite returned {log.mean('EliteRet'):.3g}, their mean returns {log.mean('AverageTestEpRet'):.3g}"
+    text = f"the elite returned {log.mean('EliteRet'):.4g}, their mean returns {log.mean('AverageTestEpRet'):.4g}"
     first = "is each candidate credited with its own return? then more episodes for each"
     causes = ("credit", "little data", "sign")
     return Finding("the elite was lucky", text, ("EliteRet", "AverageTestEpRet"), since, causes, 0.7, first, "ours")
@@ -659,9 +659,9 @@ def not_learning(log: Log) -> Finding | None:
     if not len(late):
         return None
     best = log.col("MaxEpRet")[np.isfinite(log.col("MaxEpRet"))]
-    text = f"it returns {late.mean():.3g}, random play {chance:.3g} ± {spread:.2g}"
+    text = f"it returns {late.mean():.4g}, random play {chance:.4g} ± {spread:.3g}"
     if len(best) >= 2 * FEWEST:
-        text += f"; best episode of an epoch {best[:FEWEST].mean():.3g} -> {best[-FEWEST:].mean():.3g}"
+        text += f"; best episode of an epoch {best[:FEWEST].mean():.4g} -> {best[-FEWEST:].mean():.4g}"
     return Finding("not learning", text, ("AverageEpRet",), 0.0, (), 0.3, "", "Schulman")
 
 

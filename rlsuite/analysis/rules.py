@@ -49,6 +49,10 @@ def signs_of_life(log: Log) -> list[str]:
         said.append(
             f"the entropy declines slowly: {entropy[known[0]]:.2f} -> {log.mean('EntropyShare'):.2f} of its maximum"
         )
-    if log.mean("ExplainedVariance") > 0.2 and log.mean("ExplainedVariance") > np.nanmean(explained[:FEWEST]) + 0.1:
+    if (
+        up >= 0
+        and log.mean("ExplainedVariance") > 0.2
+        and log.mean("ExplainedVariance") > np.nanmean(explained[:FEWEST]) + 0.1
+    ):
         said.append(f"the critic begins to explain: explained variance {log.mean('ExplainedVariance'):.2f}")
     return said

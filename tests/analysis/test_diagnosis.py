@@ -189,10 +189,22 @@ def test_signs_of_life():
 def test_every_cause_has_a_command(cause):
     for more in (
         {"pi_lr": 3e-4, "ent_coef": 0.0, "rollout_len": 64},
-        {"q_lr": 1e-3, "start_steps": 100, "buffer_size": 9},
+        {"q_lr": 1e-3, "act_noise": 0.1, "buffer_size": 9},
     ):
         config = {k: v for k, v in CONFIG.items() if k != "pi_lr"} | more
         assert told_apart_by(cause, config).startswith("python -m rlsuite.")
+
+
+def test_the_command_changes_one_setting_and_keeps_those_that_were_given():
+    command = "python -m rlsuite.run ppo --env CartPole-v1 --hidden-sizes 32 32 --seed 0 1 --pi-lr 0.3 0.1 --quiet"
+    command += " --exp-name x --preset none"
+    config = CONFIG | {"command": command, "pi_lr": 0.3, "hidden_sizes": [32, 32], "quiet": True, "exp_name": "x"}
+    assert told_apart_by("high learning rate", config) == (
+        "python -m rlsuite.run ppo --env CartPole-v1 --hidden-sizes 32 32 --pi-lr 0.03 --preset none"
+        " --total-steps 10000 --seed 1"
+    )
+    assert "--gamma 0.99" in told_apart_by("discount", config)
+    assert "--pi-lr 0.3 " in told_apart_by("discount", config)
 
 
 def test_seeds_that_disagree_are_told_of_and_those_that_agree_are_not():
