@@ -36,7 +36,7 @@ from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
 from planted_judgement import Verdict, alarms, judge, missed, report, table
 from tables import DATA, ROOT, write_table
 
-from rlsuite.diagnose import read_log
+from rlsuite.analysis.watch import read_log
 from rlsuite.launching import without
 
 RUNS = DATA / "planted"

@@ -6,19 +6,17 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rlsuite.analysis.causes import CAUSES, told_apart_by
 from rlsuite.analysis.diagnosis import Diagnosis, Finding, Log, diagnose
 from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
+from rlsuite.analysis.watch import read_log
 from rlsuite.errors import ArgumentParser, UserError
 from rlsuite.figures.style import FORMATS, STYLE, save_figure
-from rlsuite.rundir.runs import find_runs, group_by_settings, read_config, read_object, read_progress
+from rlsuite.rundir.runs import find_runs, group_by_settings
 
-GRAVE = 0.7
-"""severity from which on a training warns while it goes on"""
 LESS_LIKELY = 4
 """causes that a page names"""
 
@@ -38,45 +36,6 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     if args.out and args.out.suffix.lower() not in FORMATS:
         raise UserError(f"can't write {args.out}: the file name must end in {', '.join(FORMATS)}")
     return args
-
-
-def read_log(run: Path) -> Log:
-    """What a run has written.
-
-    Raises:
-        UserError: a file is damaged.
-    """
-    error = read_object(run / "error.json").get("error", "")
-    return Log(read_progress(run), read_config(run), f"{error}")
-
-
-class Watch:
-    """What to say of a training while it goes on: each grave finding once, and one at a time."""
-
-    def __init__(self) -> None:
-        """Nothing has been said yet."""
-        self.said: set[str] = set()
-
-    def __call__(self, run: Path) -> list[str]:
-        """At most one line about what a run has written so far."""
-        with suppress(Exception):  # advice never ends a training
-            for finding in diagnose(read_log(run), RULES).findings:
-                if finding.severity >= GRAVE and finding.rule not in self.said:
-                    self.said.add(finding.rule)
-                    return [f"{finding.rule}: {finding.text}; try first: {finding.first}"]
-        return []
-
-
-def last_words(run: Path) -> list[str]:
-    """What a run says of itself at its end: its likeliest cause with the gravest finding of it, or nothing."""
-    with suppress(UserError):
-        found = diagnose(read_log(run), RULES)
-        for finding in found.findings:
-            if not found.root:
-                return [f"{finding.rule}: {finding.text}; no rule knows why"]
-            if found.follows(finding):
-                return [f"{finding.rule}: {finding.text}", f"likeliest cause: {CAUSES[found.root]}"]
-    return []
 
 
 def page(run: Path, log: Log, found: Diagnosis) -> list[str]:

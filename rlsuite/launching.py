@@ -276,8 +276,8 @@ def _train_one(
 
     Only the first of several runs in one environment says what is wrong with it.
     """
+    from rlsuite.analysis.watch import Watch
     from rlsuite.common.logger import Logger
-    from rlsuite.diagnose import Watch
 
     config, launch = job.config, job.launch
     quiet = launch.quiet or mpi.rank > 0
@@ -358,8 +358,8 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
     Raises:
         NonFiniteError, EnvError: the environment fails in a test episode.
     """
+    from rlsuite.analysis.watch import last_words
     from rlsuite.common.console import acting, returns
-    from rlsuite.diagnose import last_words
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
     from rlsuite.envs.making import configured_env, trust_flag

@@ -1359,10 +1359,10 @@ MUTANTS = [
     Mutant("diagnosis: seeds that agree disagree", "analysis/rules.py",
            "if not learned or len(learned) == len(known):", "if not learned:",
            f"{DIAGNOSIS}::test_seeds_that_disagree_are_told_of_and_those_that_agree_are_not"),
-    Mutant("diagnosis: a training is warned of the same thing again", "diagnose.py",
+    Mutant("diagnosis: a training is warned of the same thing again", "analysis/watch.py",
            "self.said.add(finding.rule)", "pass",
            "test_diagnose.py::test_a_training_warns_once_of_a_finding_and_says_it_again_at_its_end"),
-    Mutant("diagnosis: what can't be read ends a training", "diagnose.py",
+    Mutant("diagnosis: what can't be read ends a training", "analysis/watch.py",
            "with suppress(Exception):", "if True:",
            "test_diagnose.py::test_what_a_watch_can_not_read_ends_no_training"),
     # ---- sweeps

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from rlsuite.analysis.rules import RULES
-from rlsuite.diagnose import Watch, main
+from rlsuite.analysis.watch import Watch
+from rlsuite.diagnose import main
 from rlsuite.run import main as train
 from tests.analysis.test_diagnosis import CONFIG, ON_POLICY, changed, low
 
