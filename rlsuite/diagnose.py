@@ -25,7 +25,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(
         prog="python -m rlsuite.diagnose",
         description="Say from a run's log why it is not learning: what is wrong, since when, the likeliest causes, and "
-        "what to try first. Nothing is trained. A first version: how often it is right has not been measured yet. "
+        "what to try first. Nothing is trained. docs/diagnose.md says how often it is right. "
         "Exit code 0: nothing found, 1: findings, 2: bad input.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run or experiment directory")

@@ -19,6 +19,8 @@ SMALL_KL = 1e-5
 """nats per epoch; 0.01 is a small step, 10 a wild one"""
 FOLLOWED = 1.5, 3.0
 """standard errors from 0, above and below, of the correlation of advantages with what the update did"""
+CLIMBS_DOWN = 0.65
+"""share of the epochs so far in which the policy's actions lose value; in sound runs it is up to a half"""
 LOOSE = 0.15
 """correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
 COLLAPSED, UNIFORM = 0.05, 0.98
@@ -134,14 +136,14 @@ def advantages_against_returns(log: Log) -> Finding | None:
 
 def actor_climbs_down(log: Log) -> Finding | None:
     """The policy's actions are worth less to the critic after the epoch than before."""
-    values = log.col("ActorGain")
-    since = log.stands(values < 0, np.isfinite(values))
-    if since is None or log.mean("ActorGain") > -0.001:
+    gain = log.col("ActorGain")
+    gain = gain[np.isfinite(gain) & (gain != 0)]
+    if len(gain) < FEWEST or gain.mean() > 0 or (gain < 0).mean() < CLIMBS_DOWN:
         return None
-    text = f"the policy's actions lose value by its own critic: {log.mean('ActorGain'):.2g} deviations of Q in an epoch"
+    text = f"the policy's actions lose value by its own critic, in {100 * (gain < 0).mean():.0f}% of the epochs"
     causes = ("sign", "high learning rate", "policy not trained")
     first = "the sign of the policy's loss; then a lower pi_lr"
-    return Finding("the policy climbs down", text, ("ActorGain",), since, causes, 0.9, first, "ours")
+    return Finding("the policy climbs down", text, ("ActorGain",), 0.0, causes, 0.9, first, "ours")
 
 
 def entropy_collapse(log: Log) -> Finding | None:
@@ -543,6 +545,22 @@ def kl_spikes(log: Log) -> Finding | None:
     return Finding("KL spikes", text, ("KL",), 0.0, causes, 0.6, "a lower pi_lr; target_kl", "Schulman")
 
 
+def grows_without_end(log: Log) -> Finding | None:
+    """A gradient, or the KL, is a hundred times what it was."""
+    if log.learned or not log.spent(0.2):
+        return None
+    on_policy = np.isfinite(log.col("AdvStd")).any()
+    for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if on_policy else [])):
+        values = log.col(name)[np.isfinite(log.col(name))]
+        late = log.mean(name)
+        if len(values) >= 3 * FEWEST and late > max(least, 100 * float(np.median(values[1 : FEWEST + 1]))):
+            text = f"{name} has grown from {np.median(values[1 : FEWEST + 1]):.2g} to {late:.2g}"
+            causes = ("high learning rate", "bootstrap", "reward scale")
+            first = "a lower learning rate, a slower target network"
+            return Finding("it grows without end", text, (name,), 0.0, causes, 0.6, first, "RLExplorer")
+    return None
+
+
 def critic_knows_before(log: Log) -> Finding | None:
     """A critic that explains everything in its first epoch has been told."""
     explained = log.col("ExplainedVariance")
@@ -672,7 +690,7 @@ PATTERNS: Sequence[Rule] = (
     beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
     returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,
     few_samples, rare_updates, worse_than_chance, length_against_return, entropy_constant, entropy_swings,
-    entropy_falls_fast, sigma_stays, kl_spikes, critic_knows_before, explained_no_more, all_episodes_equal,
-    cut_off_early, acts_in_vain,
+    entropy_falls_fast, sigma_stays, kl_spikes, grows_without_end, critic_knows_before, explained_no_more,
+    all_episodes_equal, cut_off_early, acts_in_vain,
     learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
 )  # fmt: skip

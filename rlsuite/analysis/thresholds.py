@@ -124,6 +124,15 @@ THRESHOLDS: Sequence[Threshold] = (
         ("high learning rate", "old policy"), 0.6, "a lower pi_lr", "ours", given="Ratio1",
     ),
     Threshold(
+        "the gradient vanishes", "GradNormPi", NEVER, 1e-6, "the policy's gradient has a norm of {mean}",
+        ("policy not trained", "no reward", "low learning rate"), 0.7,
+        "does the loss depend on the policy's parameters? are all advantages equal?", "RLExplorer",
+    ),
+    Threshold(
+        "every gradient is clipped", "ClippedGradPi", 0.99, -NEVER, "{percent} of the policy's gradients are clipped",
+        ("reward scale", "high learning rate", "observation scale"), 0.5, "--scale-reward; a lower pi_lr", "RLExplorer",
+    ),
+    Threshold(
         "the critic creeps", "UpdateRatioQ", NEVER, 1e-3,
         "the critic's parameters change by {mean} of their norm in an epoch, less than {limit}",
         ("low learning rate", "critic not trained"), 0.9, "a q_lr ten times higher", "Jones",

@@ -120,6 +120,9 @@ CASES = {
     "the elite is worse": (low(CEM, EliteRet=15.0), "sign"),
     "the elite was lucky": (low(CEM, EliteRet=200.0), "credit"),
     "early stop in every epoch": (low(ON_POLICY, StopIter=1.0), "high learning rate"),
+    "the gradient vanishes": (low(ON_POLICY, GradNormPi=1e-9), "policy not trained"),
+    "every gradient is clipped": (low(ON_POLICY, ClippedGradPi=1.0), "reward scale"),
+    "it grows without end": (low(DQN, GradNormQ=np.exp(12 * T)), "high learning rate"),
     "the critic creeps": (low(DQN, UpdateRatioQ=1e-5), "low learning rate"),
     "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
 }
