@@ -78,6 +78,7 @@ class Job:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
         self.folder, self.mpi = folder, "mpiexec" in words[0]
+        self.begun = time.time()
         self.output = folder / f"output_{len(list(folder.glob('output_*')))}.txt"
         self.process = subprocess.Popen(
             words,
@@ -178,10 +179,10 @@ class Memory:
 def has_begun(process: psutil.Process, job: "Job") -> bool:
     """Whether a signal would meet rlsuite; before that, it is Python that dies in the middle of its imports.
 
-    A command line handles SIGTERM from its beginning; what MPI starts need not, but writes a run.
+    A command line handles SIGTERM from its beginning; what MPI starts need not, but writes a run, or goes on with one.
     """
     if job.mpi:
-        return any(job.folder.glob("*/*/progress.txt"))
+        return any(path.stat().st_mtime > job.begun for path in job.folder.glob("*/*/progress.txt"))
     with suppress(OSError):
         handled = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0]
         return bool(int(handled, 16) >> (signal.SIGTERM - 1) & 1)

@@ -68,7 +68,7 @@ def policy_creeps(log: Log) -> Finding | None:
     since = log.below("KL", SMALL_KL)
     if since is None or not log.mean("UpdateRatioPi") >= STILL or not log.steps_taken or log.learned:
         return None
-    text = f"the policy hardly moves: KL {log.mean('KL'):.1g} nats in an epoch, below {SMALL_KL:g}"
+    text = f"KL {log.mean('KL'):.1g} nats in an epoch, below {SMALL_KL:g}"
     causes = ("low learning rate", "no reward", "empty observation", "policy not trained")
     return Finding("the policy creeps", text, ("KL",), since, causes, 0.8, "a pi_lr ten times higher", "Schulman")
 
