@@ -1,5 +1,6 @@
 """How the diagnosis is judged: which faults count, what detection, naming and false alarms are, and the faults' own."""
 
+import csv
 import importlib
 import math
 import sys
@@ -102,3 +103,10 @@ def test_intervals_are_those_of_clopper_and_pearson(load: Load) -> None:
     found = load("planted_judgement").rate(9, 10)
     assert (found["low"], found["high"]) == ("0.555", "0.997")  # Clopper and Pearson 1934, as tables have it
     assert load("planted_judgement").rate(0, 0)["share"] == ""
+
+
+def test_the_tables_of_the_docs_are_those_of_the_published_verdicts(load: Load) -> None:
+    with (ROOT / "data" / "diagnosis.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (ROOT / "docs" / "diagnose.md").read_text()
+    assert "\n".join(load("planted_judgement").report(rows)) in page
