@@ -9,7 +9,7 @@ deviation over seeds, its own or that without the fault; a run that broke off co
 a hash of the fault's name. Thresholds were set on the building half; `--part held-out` judges the other one. What comes
 of it goes to data/diagnosis.csv, which `report` prints as tables.
 
-    detection    most runs of a fault that counts have a finding other than "not learning"
+    detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
     false alarm  a healthy run has a finding of which no cause is true of it (TRUE_OF in planted_faults.py)
 
@@ -96,14 +96,22 @@ def planted(fault: Fault | None, folder: Path) -> Path:
 def train(task: Task) -> str:
     """Train the seeds that are missing; what came of it in a few words."""
     out = RUNS / task.name
-    missing = [seed for seed in task.seeds if not list(out.glob(f"*_s{seed}/config.json"))]
+    missing = []
+    for seed in task.seeds:
+        if not any(any(out.glob(f"*_s{seed}/{name}.json")) for name in ("result", "error")):
+            missing.append(seed)
+            for run in out.glob(f"*_s{seed}"):
+                shutil.rmtree(run)  # it was killed
     with tempfile.TemporaryDirectory() as folder:
         copy = planted(task.fault, Path(folder))
         environment = {**os.environ, "PYTHONPATH": str(copy)}
         while missing:
             how = ["--data-dir", str(RUNS), "--exp-name", task.name, "--quiet", "--checkpoint-every", "0"]
             command = [sys.executable, "-m", "rlsuite.run", *task.words, *how, "--seed", *map(str, missing)]
-            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=HOUR)
+            try:
+                done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=HOUR)
+            except subprocess.TimeoutExpired:
+                return "FAILED: no end within an hour"
             begun = [seed for seed in missing if list(out.glob(f"*_s{seed}/config.json"))]
             if done.returncode and not begun:
                 return f"FAILED before it began: {done.stderr.strip()[-300:]}"
@@ -155,6 +163,17 @@ def returns(task: Task) -> np.ndarray:
     return np.array(found)
 
 
+def twins(which: str) -> list[str]:
+    """Faults of a half which another algorithm, or cell, has in the other half."""
+    other = {fault.name.partition(": ")[2] for fault in FAULTS if half(fault.name) != which}
+    names = [fault.name for fault in FAULTS if half(fault.name) == which]
+    return [name for name in names if any(_alike(name.partition(": ")[2], text) for text in other)]
+
+
+def _alike(name: str, other: str) -> bool:
+    return name.partition(",")[0].removesuffix("s") == other.partition(",")[0].removesuffix("s")
+
+
 def lowers(fault: np.ndarray, sound: np.ndarray, chance: float) -> bool:
     """Whether a fault counts."""
     fault = np.where(np.isnan(fault), chance, fault)
@@ -169,6 +188,8 @@ def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
     for task in tasks():
         if not task.fault:
             cell = next(cell for cell in [*CELLS, *HARD, *UNSEEN] if slug(f"healthy {cell}") == task.name)
+            if cell not in CELLS and (cell in UNSEEN) != (which == "held-out"):
+                continue
             logs = [read_log(run) for run in runs_of(task)]
             sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
             if (cell in UNSEEN) == (which == "held-out"):
@@ -204,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults, healthy, uncounted = judge_half(which)
     print("\n".join([*missed(faults), *alarms(healthy)]))
     kept = [row for row in known if row["half"] != which]
-    rows = kept + [{"half": which, **row} for row in table(faults, healthy, uncounted)]
+    rows = kept + [{"half": which, **row} for row in table(faults, healthy, uncounted, twins(which))]
     write_table(TABLE, rows)
     print("\n".join(report(rows)))
     return 0

@@ -1,12 +1,14 @@
 """How often the diagnosis is right: what `planted_bugs.py judge` counts in the logs of its trainings.
 
 A fault has five seeds. It is detected, or named, if most of its runs are; so a fault is one trial of a binomial, and
-the intervals (Clopper and Pearson 1934) are those of independent trials. A healthy run is a trial of its own.
+the intervals (Clopper and Pearson 1934) are those of independent trials. Healthy runs are counted one by one, which
+makes their interval too narrow, since seeds resemble each other, and by cells, of which one run is enough for a false
+alarm.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ from scipy.stats import binomtest
 
 from rlsuite.analysis.diagnosis import Diagnosis, Log, diagnose
 from rlsuite.analysis.rules import RULES
+from rlsuite.analysis.watch import GRAVE
+from rlsuite.common.training import LOOKS
 
 POINTS = 20
 """moments of a run at which it is diagnosed, evenly over its epochs"""
@@ -21,6 +25,19 @@ LOW = "worse than random play"
 """the rule that names causes and looks at nothing but the return; the other, "not learning", names none"""
 NAMED = 3
 """causes that are read"""
+
+
+TITLES = {
+    "uncounted": "faults that do not count",
+    "detected": "detected",
+    "named": "named",
+    "named, no twin": "named, of faults without a twin in the other half",
+    "named by chance": "named, if one always named the three commonest causes",
+    "since": "share of a run from which on it is named, median",
+    "false alarm": "false alarms, of healthy runs",
+    "false alarm, cells": "false alarms, of kinds of healthy runs",
+    "false warning": "false warnings while training, of healthy runs",
+}
 
 
 class Verdict(NamedTuple):
@@ -37,6 +54,8 @@ class Verdict(NamedTuple):
     """that they name, the likeliest first"""
     wrong: tuple[str, ...]
     """of a healthy run: rules of which no cause is true of it"""
+    warned: tuple[str, ...]
+    """the same, of which the training itself warned on its way"""
     since: float
     """share of the run from which on the true cause has stood among the first three; NaN if it does not at the end"""
 
@@ -65,7 +84,14 @@ def judge(task: str, log: Log, cause: str, true: Sequence[str] = ()) -> Verdict:
     wrong = tuple(finding.rule for finding in findings if not set(finding.causes) & set(true))
     rules = tuple(finding.rule for finding in findings)
     since = _since(log, found, cause) if cause else math.nan
-    return Verdict(task, f"{log.config['algo']}", cause, rules, tuple(found.causes), wrong, since)
+    warned = () if cause else tuple(_warned(log, true))
+    return Verdict(task, f"{log.config['algo']}", cause, rules, tuple(found.causes), wrong, warned, since)
+
+
+def _warned(log: Log, true: Sequence[str]) -> set[str]:
+    looks = [log.until(int(len(log) * look / LOOKS)) for look in range(1, LOOKS)]
+    found = [finding for part in looks for finding in diagnose(part, RULES).findings if finding.severity >= GRAVE]
+    return {finding.rule for finding in found if not set(finding.causes) & set(true)}
 
 
 def _since(log: Log, found: Diagnosis, cause: str) -> float:
@@ -98,11 +124,17 @@ def by_task(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
     return dict(found)
 
 
-def table(faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int = 0) -> Iterator[dict[str, str]]:
+def table(
+    faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int = 0, twins: Collection[str] = ()
+) -> Iterator[dict[str, str]]:
     """Lines of data/diagnosis.csv, without the half.
 
-    detection, naming    of faults, over all and by algorithm and cause
+    detected, named      of faults, over all and by algorithm and cause
+    named, no twin       of faults that no other algorithm or cell has in the other half
+    named by chance      if the three causes that most faults have were named of every run
     false alarm          of healthy runs, over all and by algorithm
+    false alarm, cells   of healthy cells, of which any run has one
+    false warning        of healthy runs, while they trained
     since                of the runs whose cause is named, the median share of the run from which on it stands
     uncounted            faults that do not lower the return enough to count
     confusion            of the runs with a cause: in how many another, or the same, is named first
@@ -117,16 +149,20 @@ def table(faults: Sequence[Verdict], healthy: Sequence[Verdict], uncounted: int 
             groups.append(("all", cause, [runs for runs in tasks.values() if runs[0].cause == cause]))
         for algo, cause, group in groups:
             yield _line(what, algo, cause, "", sum(most(runs, what) for runs in group), len(group))
+    single = [runs for task, runs in tasks.items() if task not in twins]
+    yield _line("named, no twin", "all", "", "", sum(most(runs, "named") for runs in single), len(single))
+    common = Counter(runs[0].cause for runs in tasks.values()).most_common(NAMED)
+    yield _line("named by chance", "all", "", "", sum(count for _, count in common), len(tasks))
+    cells = by_task(healthy)
+    alarmed = sum(any(verdict.wrong for verdict in runs) for runs in cells.values())
+    yield _line("false alarm, cells", "all", "", "", alarmed, len(cells))
+    yield _line("false warning", "all", "", "", sum(bool(verdict.warned) for verdict in healthy), len(healthy))
     for algo in ["all", *sorted({verdict.algo for verdict in healthy})]:
         runs = [verdict for verdict in healthy if algo in ("all", verdict.algo)]
         yield _line("false alarm", algo, "", "", sum(bool(verdict.wrong) for verdict in runs), len(runs))
     since = [verdict.since for verdict in faults if verdict.named]
-    yield {
-        **_line("since", "all", "", "", len(since), len(faults)),
-        "share": f"{np.median(since):.3f}",
-        "low": "",
-        "high": "",
-    }
+    middle = f"{np.median(since):.3f}" if since else ""
+    yield {**_line("since", "all", "", "", len(since), len(faults)), "share": middle, "low": "", "high": ""}
     yield _line("uncounted", "all", "", "", uncounted, uncounted + len(tasks))
     for cause in sorted({verdict.cause for verdict in faults}):
         runs = [verdict for verdict in faults if verdict.cause == cause]
@@ -146,15 +182,19 @@ def _line(what: str, algo: str, cause: str, said: str, count: int, of: int) -> d
 
 def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """What data/diagnosis.csv says, as Markdown: both halves, then the held-out one by cause and by algorithm."""
-    lines = ["| half | detected | named | false alarms | stands from | do not count |", "|---|---|---|---|---|---|"]
-    for half in ("building", "held-out"):
-        of_half = [row for row in rows if row["half"] == half]
-        if not of_half:
-            continue
-        found = {row["measure"]: row for row in of_half if row["algorithm"] == "all" and row["cause"] in ("all", "")}
-        cells = [_share(found[name]) for name in ("detected", "named", "false alarm")]
-        uncounted = f"{found['uncounted']['count']} of {found['uncounted']['of']}"
-        lines.append(f"| {' | '.join([half, *cells, found['since']['share'], uncounted])} |")
+    rows_of = {half: [row for row in rows if row["half"] == half] for half in ("building", "held-out")}
+    halves = [half for half, found in rows_of.items() if found]
+    lines = [f"| | {' | '.join(f'{half} half' for half in halves)} |", "|---" * (1 + len(halves)) + "|"]
+    for measure, title in TITLES.items():
+        cells = []
+        for half in halves:
+            (row,) = [
+                r
+                for r in rows_of[half]
+                if (r["measure"], r["algorithm"]) == (measure, "all") and r["cause"] in ("all", "")
+            ]
+            cells.append(row["share"] if measure == "since" else _share(row))
+        lines.append(f"| {' | '.join([title, *cells])} |")
     for what, kept in (("cause", "algorithm"), ("algorithm", "cause")):
         lines += ["", f"| {what} | detected | named |", "|---|---|---|"]
         held = [
@@ -172,6 +212,8 @@ def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _share(row: Mapping[str, str]) -> str:
+    if row["of"] == "0":
+        return "none"
     low, high = (f"{100 * float(row[name]):.0f}" for name in ("low", "high"))
     return f"{row['count']} of {row['of']}: {100 * float(row['share']):.0f}% ({low} to {high})"
 

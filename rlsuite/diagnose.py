@@ -48,10 +48,10 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
     lines += [f"{played}; random play {chance:.4g} ± {spread:.3g}", ""]
     if not found.findings:
         lines += [
-            f"Nothing found by {len(RULES)} rules, which look for what has a name; that is not to say all is well."
+            f"None of {len(RULES)} rules speaks. They know only what they look for: that is not to say all is well."
         ]
     if found.root:
-        first, *rest = [finding for finding in found.findings if found.follows(finding)]
+        first, *rest = found.evidence
         lines += ["The likeliest cause:", f"  {CAUSES[found.root]}", "", "Cheapest test:"]
         lines += [
             f"  {told_apart_by(found.root, config)}",
@@ -63,7 +63,7 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
         ]
         lines += ["", "What may follow from the same cause:"] if rest else []
         lines += [line for finding in rest for line in _told(finding)]
-    others = [finding for finding in found.findings if not found.follows(finding)]
+    others = [finding for finding in found.findings if finding not in found.evidence]
     if others:
         lines += ["", "Also seen, and not explained by that:" if found.root else "Seen:"]
         lines += [line for finding in others for line in _told(finding)]
@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(*(f"\n\n{said}" for said in agree if said), sep="", end="\n" if any(agree) else "")
         if args.out:
             _draw(args.out, runs[0], logs[runs[0]], found[runs[0]])
+            print(f"\n{args.out}" * (not args.json), end="\n" * (not args.json))
     except UserError as error:
         print("rlsuite:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -122,7 +123,6 @@ def _draw(path: Path, run: Path, log: Log, found: Diagnosis) -> None:
         fig = Figure()
         draw_diagnosis(fig, f"{log.config.get('algo')} on {log.config.get('env')}: {run.name}", log, found)
         save_figure(fig, path)
-    print(f"\n{path}")
 
 
 if __name__ == "__main__":

@@ -307,6 +307,7 @@ def _train_one(
             finish(ac, config, launch, logger, alone=not count)
     except (NonFiniteError, EnvError) as error:
         print(f"rlsuite: {error}{last_policy(logger.run_dir)}", file=sys.stderr)
+        say_why(logger)
         return exit_code(error)
     except KeyboardInterrupt as interrupt:
         if mpi.rank == 0:
@@ -358,7 +359,6 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
     Raises:
         NonFiniteError, EnvError: the environment fails in a test episode.
     """
-    from rlsuite.analysis.watch import last_words
     from rlsuite.common.console import acting, returns
     from rlsuite.envs.episodes import episode_stats
     from rlsuite.envs.evaluation import evaluate
@@ -381,16 +381,25 @@ def finish(ac: Any, config: Any, launch: Launch, logger: Any, alone: bool = True
                     f"random play  {mean} ± {std} ({saved['random_play'].get('episodes')} episodes at the start)"
                 )
     run = shlex.quote(str(logger.run_dir))
-    if found := last_words(logger.run_dir):
-        for text in found:
-            logger.say(text)
-        logger.say(f"{'why:':9} python -m rlsuite.diagnose {run}")
+    say_why(logger)
     if not alone:
         logger.say(f"plot all: python -m rlsuite.plot {shlex.quote(str(logger.run_dir.parent))}")
         return
     what, how = _how_to_see(modes)
     logger.say(f"{'plot it:':9} python -m rlsuite.plot {run}")
     logger.say(f"{f'{what} it:':9} python -m rlsuite.play {run}{how}{trust_flag(config.env)}")
+
+
+def say_why(logger: Any) -> None:
+    """Say what is gravely wrong with a run at its end, and the command that says more; nothing if nothing is."""
+    from rlsuite.analysis.watch import last_words
+
+    found = last_words(logger.run_dir) if logger.run_dir else []
+    for text in [
+        *found,
+        *([f"{'why:':9} python -m rlsuite.diagnose {shlex.quote(str(logger.run_dir))}"] if found else []),
+    ]:
+        logger.say(text)
 
 
 def _how_to_see(modes: Sequence[str]) -> tuple[str, str]:

@@ -37,7 +37,7 @@ def test_a_sick_run_has_a_page_a_figure_and_exit_code_1(tmp_path: Path, capsys: 
 
 def test_silence_is_explained_and_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"{write(tmp_path / 'sound', changed(ON_POLICY))}"]) == 0
-    assert f"Nothing found by {len(RULES)} rules" in capsys.readouterr().out
+    assert f"None of {len(RULES)} rules speaks" in capsys.readouterr().out
 
 
 def test_findings_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,13 +86,20 @@ def test_a_fault_is_one_trial_and_is_found_if_most_of_its_runs_are(load: Load) -
     judgement = load("planted_judgement")
 
     def runs(name: str, named: int) -> list[Any]:
-        made = [judgement.Verdict(name, "ppo", "sign", ("r",), ("sign",), (), 0.2)] * named
-        return made + [judgement.Verdict(name, "ppo", "sign", (), (), (), math.nan)] * (5 - named)
+        made = [judgement.Verdict(name, "ppo", "sign", ("r",), ("sign",), (), (), 0.2)] * named
+        return made + [judgement.Verdict(name, "ppo", "sign", (), (), (), (), math.nan)] * (5 - named)
 
-    healthy = [judgement.Verdict("h", "ppo", "", (), (), wrong, math.nan) for wrong in [("r",), (), (), ()]]
+    healthy = [judgement.Verdict("h", "ppo", "", (), (), wrong, (), math.nan) for wrong in [("r",), (), (), ()]]
     rows = list(judgement.table([*runs("a", 5), *runs("b", 3), *runs("c", 2)], healthy))
     (named,) = [row for row in rows if (row["measure"], row["algorithm"], row["cause"]) == ("named", "all", "all")]
     assert (named["count"], named["of"]) == ("2", "3")
+    found = {row["measure"]: f"{row['count']} of {row['of']}" for row in rows if row["algorithm"] == "all"}
+    assert found["named by chance"] == "3 of 3"
+    assert found["false alarm, cells"] == "1 of 1"
+    (twinless,) = [
+        r for r in judgement.table([*runs("a", 5), *runs("b", 3)], healthy, 0, ["a"]) if "twin" in r["measure"]
+    ]
+    assert (twinless["count"], twinless["of"]) == ("1", "1")
     (alarm,) = [row for row in rows if (row["measure"], row["algorithm"]) == ("false alarm", "all")]
     assert (alarm["count"], alarm["of"]) == ("1", "4")
     first = {row["said"]: row["count"] for row in rows if row["measure"] == "confusion"}

@@ -71,19 +71,26 @@ def told_apart_by(cause: str, config: Mapping[str, Any]) -> str:
         config: the run's `config.json`. Settings that its command line gave are given again.
     """
     algo, env = config.get("algo"), config.get("env")
+    if not algo or not env:  # of another suite
+        return "none is known for a run of another suite"
     if cause in SOURCE:
         return f"python -m rlsuite.probe {algo}  # the same text on tasks of known answer"
     if cause in WORLD:
         return f"python -m rlsuite.preflight --env {env}"
-    typed = shlex.split(f"{config.get('command', '')}")
-    given = [word[2:].replace("-", "_") for word in typed if word[:2] == "--"]
+    typed = f"{config.get('command', '')}".replace("=", " ").split()
+    given = [word[2:].removeprefix("no-").replace("-", "_") for word in typed if word[:2] == "--"]
     wanted = {name: config[name] for name in given if name in config and name not in UNTOUCHED}
     if "--preset" in typed[:-1]:
         wanted["preset"] = typed[typed.index("--preset") + 1]
-    for name, (how, value) in CHANGES[cause].items():
-        if isinstance(config.get(name), int | float):
-            wanted[name] = f"{config[name] * value if how == 'times' else value:g}"
-            break
+    changes = {
+        name: config[name] * value if how == "times" else value
+        for name, (how, value) in CHANGES[cause].items()
+        if isinstance(config.get(name), int | float)
+    }
+    changed = next((name for name, value in changes.items() if value != config[name]), "")
+    if not changed:  # it is as it would be changed, or no single setting
+        return f"python -m rlsuite.probe {algo}  # the same text on tasks of known answer"
+    wanted[changed] = f"{changes[changed]:g}"
     wanted |= {"total_steps": max(1, int(config.get("total_steps", 0)) // 4), "seed": int(config.get("seed", 0)) + 1}
     words = [f"{flag(name)} {_word(value)}" for name, value in wanted.items()]
     return " ".join([f"python -m rlsuite.run {algo} --env {env}", *words])

@@ -21,6 +21,8 @@ LATELY = 0.25
 """share of the epochs so far that a finding is about: what was, and is no more, is no finding"""
 FEWEST = 5
 """epochs that it is about at least; a run with fewer has no findings but those of its first epochs"""
+TRAINED = ("UpdateRatio", "GradNorm", "ClippedGrad", "KL", "TargetGap", "ActorGain", "GreedyFlips")
+"""beginnings of columns that say nothing before the first update"""
 MOSTLY = 0.8
 """share of these that must show it: logs are noisy"""
 
@@ -69,11 +71,29 @@ class Log:
     @property
     def share(self) -> float:
         """How much of the budget is spent."""
-        return float(self.steps[-1]) / float(self.config.get("total_steps") or math.inf) if len(self) else 0.0
+        budget = self.setting("total_steps")
+        return float(self.steps[-1]) / budget if len(self) and budget > 0 else 0.0
 
     def col(self, name: str) -> Array:
-        """A column, NaN where the run has none."""
-        return self.columns.get(name, np.full(len(self), math.nan))
+        """A column, NaN where the run has none; those about training are NaN before the first update, too."""
+        values = self.columns.get(name, np.full(len(self), math.nan))
+        if name.startswith(TRAINED) and self.setting("update_after") > 0:
+            return np.where(self.steps > self.setting("update_after"), values, math.nan)
+        return values
+
+    def has(self, name: str) -> bool:
+        """Whether a column has a number anywhere."""
+        return bool(np.isfinite(self.col(name)).any())
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the algorithm has advantages."""
+        return self.has("AdvStd")
+
+    @property
+    def reward_size(self) -> Array:
+        """(epochs,) the largest |reward| of each epoch."""
+        return np.fmax(np.abs(self.col("RewMin")), np.abs(self.col("RewMax")))
 
     def setting(self, name: str) -> float:
         """A number of the settings; NaN where there is none."""
@@ -89,10 +109,10 @@ class Log:
     @property
     def chance(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns of random play; of the first episodes, where it was not played."""
-        play = self.config.get("random_play") or {}
-        mean, std = (play.get(name) for name in ("return", "return_std"))
+        play = self.config.get("random_play")
+        mean, std = (play.get(name) if isinstance(play, dict) else None for name in ("return", "return_std"))
         if isinstance(mean, int | float) and math.isfinite(mean):
-            return float(mean), float(std or 0.0)
+            return float(mean), float(std) if isinstance(std, int | float) else 0.0
         known = np.flatnonzero(np.isfinite(self.col("AverageEpRet")))
         if not len(known):
             return math.nan, math.nan
@@ -175,9 +195,11 @@ class Diagnosis(NamedTuple):
         """The likeliest cause, "" where nothing was found."""
         return self.causes[0] if self.causes else ""
 
-    def follows(self, finding: Finding) -> bool:
-        """Whether a finding may follow from the likeliest cause."""
-        return self.root in finding.causes
+    @property
+    def evidence(self) -> list[Finding]:
+        """The findings that the likeliest cause explains, those that speak for it most first."""
+        found = [finding for finding in self.findings if self.root in finding.causes]
+        return sorted(found, key=lambda finding: -finding.severity / (1 + finding.causes.index(self.root)))
 
 
 def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
@@ -186,6 +208,9 @@ def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
     Each finding gives its causes weight, less from the first to the last of them, in proportion to its severity. The
     cause with the most weight explains the most.
     """
+    trained = np.nan_to_num(log.col("KL")).any() or any(map(log.has, ("UpdateRatioPi", "UpdateRatioQ")))
+    if "KL" in log.columns and not trained:  # random play, or a replay buffer that is being filled
+        return Diagnosis([], [])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a column that has no number yet is NaN
         found = [finding for rule in rules if (finding := rule(log))]

@@ -7,6 +7,7 @@ are those of `rlsuite.analysis.thresholds`; besides,
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +18,8 @@ STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
 SMALL_KL = 1e-5
 """nats per epoch; 0.01 is a small step, 10 a wild one"""
-FOLLOWED = 1.5, 3.0
-"""standard errors from 0, above and below, of the correlation of advantages with what the update did"""
+FOLLOWS, OPPOSES = 1.5, -3.0
+"""standard errors of the correlation of advantages with what the update did, from 0"""
 CLIMBS_DOWN = 0.65
 """share of the epochs so far in which the policy's actions lose value; in sound runs it is up to a half"""
 LOOSE = 0.15
@@ -34,15 +35,17 @@ BEYOND = 0.5
 FEW_SAMPLES, SMALL_MEMORY = 16, 500
 """samples behind an update on-policy; transitions of a replay buffer"""
 RARE_UPDATES = 1e-3
-"""gradient steps per env step, on average, off-policy"""
+"""gradient steps per env step, on average"""
 
 
 def no_number(log: Log) -> Finding | None:
     """A NaN or infinity has ended the run."""
-    if not any(word in log.error for word in ("nan", "NaN", "inf", "not finite", "infinit")):
+    if not re.search(r"\b(nan|inf)\b|not finite", log.error, re.IGNORECASE):
         return None
     where = float(log.steps[-1]) if len(log) else 0.0
-    causes = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network", "sign")
+    causes: tuple[str, ...] = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network")
+    if re.search("reward|observation", log.error):
+        causes = ("reward scale", "observation scale", "high learning rate")
     text = f"it broke off: {log.error}"
     first = "a learning rate ten times lower"
     return Finding("no number", text, (), where, causes, 1.0, first, "Jones")
@@ -90,7 +93,7 @@ def critic_stands_still(log: Log) -> Finding | None:
 def update_against_advantages(log: Log) -> Finding | None:
     """The update makes what was better than expected less probable."""
     mean, errors = _followed(log)
-    if not errors < -FOLLOWED[1]:
+    if not errors <= OPPOSES:
         return None
     text = f"the update lowers the probability of actions with a high advantage: correlation {mean:.2f}, "
     text += f"{errors:.1f} standard errors from 0"
@@ -102,7 +105,7 @@ def update_against_advantages(log: Log) -> Finding | None:
 def update_deaf_to_advantages(log: Log) -> Finding | None:
     """The update moves the policy, and not along the advantages."""
     mean, errors = _followed(log)
-    if not -FOLLOWED[1] < errors < FOLLOWED[0] or log.learned or not log.mean("KL") > 1e-4:
+    if not OPPOSES < errors < FOLLOWS or log.learned or not log.mean("KL") > 1e-4:
         return None
     text = f"the policy moves (KL {log.mean('KL'):.2g}), but not along its advantages: correlation {mean:.3f}, "
     text += f"{errors:.1f} standard errors from 0"
@@ -123,7 +126,7 @@ def _followed(log: Log) -> tuple[float, float]:
 def advantages_against_returns(log: Log) -> Finding | None:
     """The advantages are not those of the returns that were observed."""
     since = log.below("AdvReturnCorr", LOOSE)
-    if since is None:
+    if since is None or log.setting("lam") < 0.9:
         return None
     mean = log.mean("AdvReturnCorr")
     text = f"the advantages hardly agree with the returns less the values: correlation {mean:.2f}, below {LOOSE:g}"
@@ -149,7 +152,7 @@ def actor_climbs_down(log: Log) -> Finding | None:
 def entropy_collapse(log: Log) -> Finding | None:
     """The policy is certain before it is good."""
     share, since = log.col("EntropyShare"), log.below("EntropyShare", COLLAPSED)
-    if since is None or np.isfinite(log.col("Epsilon")).any() or log.learned:
+    if since is None or log.has("Epsilon") or log.learned:
         return None
     early = log.config.get("total_steps") and since < 0.5 * log.setting("total_steps")
     text = (
@@ -164,7 +167,7 @@ def entropy_collapse(log: Log) -> Finding | None:
 
 def entropy_stays(log: Log) -> Finding | None:
     """The policy has found nothing to prefer."""
-    if np.isfinite(log.col("Epsilon")).any() or not log.spent(0.5):
+    if log.has("Epsilon") or not log.spent(0.5):
         return None
     since = log.above("EntropyShare", UNIFORM)
     if since is None:
@@ -181,10 +184,9 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     """The critic is no better than a constant, late in the run."""
     if not log.spent(0.5) or log.learned:
         return None
-    on_policy = np.isfinite(log.col("ExplainedVarianceAfter")).any()
     # A critic that fits its targets explains the returns too, once they are due; exploration alone lowers that.
     fits = log.mean("ExplainedVarianceTD") > 0.9
-    since = log.below("ExplainedVariance", 0.05 if on_policy or fits else -0.5)
+    since = log.below("ExplainedVariance", 0.05 if log.on_policy or fits else -0.5)
     if since is None or log.mean("StdEpRet") < 1e-9:  # where episodes are equal, nothing needs to be explained
         return None
     text = f"the critic explains nothing of the returns: explained variance {log.mean('ExplainedVariance'):.2f}"
@@ -192,7 +194,7 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     if fits:
         text += f", though {log.mean('ExplainedVarianceTD'):.2f} of its own targets"
         causes = ["credit", "targets", "bootstrap", "target network"]
-    elif on_policy and log.mean("ExplainedVariance") < -1:
+    elif log.on_policy and log.mean("ExplainedVariance") < -1:
         causes = ["targets", "credit", "bootstrap", "high learning rate"]
     elif log.mean("ValueStd") < 1e-3 * abs(log.mean("ReturnMean")):
         causes = ["targets", "empty observation", "critic not trained", "low learning rate"]
@@ -229,7 +231,7 @@ def beyond_the_possible(log: Log) -> Finding | None:
 def no_future(log: Log) -> Finding | None:
     """The critic's targets are no larger than one reward, where every step brings one."""
     reach = np.fmax(np.abs(log.col("TargetMin")), np.abs(log.col("TargetMax")))
-    size = np.fmax.accumulate(np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax"))))
+    size = np.fmax.accumulate(log.reward_size)
     dense = np.abs(log.col("RewMean")) > 0.3 * size
     since = log.stands((reach < 1.5 * size) & dense, np.isfinite(reach))
     if since is None or not log.spent(0.2) or not log.mean("EpLen") > 10:
@@ -268,15 +270,17 @@ def targets_frozen(log: Log) -> Finding | None:
 
 
 def value_bias(log: Log) -> Finding | None:
-    """The critic promises more than comes."""
-    bias, spread = log.col("ValueBias"), np.fmax(np.abs(log.col("ReturnMean")), 1e-9)
-    since = log.stands(np.abs(bias) > 3 * spread, np.isfinite(bias))
+    """The critic promises something else than comes."""
+    bias, size = log.col("ValueBias"), np.abs(log.col("ReturnMean"))
+    size = np.fmax(size, 0.3 * np.fmax.accumulate(size))  # returns may cross 0
+    since = log.stands(np.abs(bias) > 3 * size, np.isfinite(bias))
     if since is None or abs(log.mean("ReturnMean")) < 0.05:
         return None
     text = f"the critic is off by {log.mean('ValueBias'):.4g} where returns are {log.mean('ReturnMean'):.4g}"
     causes = ("bootstrap", "high learning rate", "targets", "target network", "sign")
     first = "are terminal states cut off in the targets? then a lower learning rate, a slower target"
-    return Finding("over-estimation", text, ("ValueBias", "ReturnMean"), since, causes, 0.7, first, "Schulman")
+    name = "over-estimation" if log.mean("ValueBias") > 0 else "under-estimation"
+    return Finding(name, text, ("ValueBias", "ReturnMean"), since, causes, 0.7, first, "Schulman")
 
 
 def inputs_unscaled(log: Log) -> Finding | None:
@@ -284,7 +288,7 @@ def inputs_unscaled(log: Log) -> Finding | None:
     since = log.above("InputAbsMax", LARGE_INPUT)
     ratio = log.col("InputStdMax") / np.where(log.col("InputStdMin") > 1e-6, log.col("InputStdMin"), math.nan)
     unlike = log.stands(ratio > UNLIKE_INPUTS, np.isfinite(ratio))
-    if since is None and unlike is None:
+    if (since is None and unlike is None) or log.config.get("normalize_obs"):
         return None
     text = f"inputs of the networks reach {log.mean('InputAbsMax'):.4g}"
     text += f", and their deviations differ {log.late(ratio).mean():.4g} times" if unlike is not None else ""
@@ -307,7 +311,7 @@ def rewards_unscaled(log: Log) -> Finding | None:
     values = np.abs(log.col("ReturnMean"))
     large, small = log.stands(values > LARGE_RETURN, np.isfinite(values)), None
     if log.mean("RewStd") > 0:
-        size = np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+        size = log.reward_size
         small = log.stands((values < SMALL_RETURN) & (size < 10 * SMALL_RETURN), np.isfinite(values))
     since = large if large is not None else small
     if since is None:
@@ -320,7 +324,7 @@ def rewards_unscaled(log: Log) -> Finding | None:
 
 def no_reward(log: Log) -> Finding | None:
     """Every reward is the same 0."""
-    seen = np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+    seen = log.reward_size
     if not np.isfinite(seen).any() or np.nanmax(seen) > 0 or not log.spent(0.1):
         return None
     causes = ("no reward", "late reward", "little exploration")
@@ -331,7 +335,7 @@ def no_reward(log: Log) -> Finding | None:
 
 def returns_nothing(log: Log) -> Finding | None:
     """The critic sees no reward though the environment gives some: what is learned from is not what was played."""
-    values, size = log.col("ReturnMean"), np.fmax(np.abs(log.col("RewMin")), np.abs(log.col("RewMax")))
+    values, size = log.col("ReturnMean"), log.reward_size
     adv = log.col("AdvStd")
     since = log.stands((np.abs(values) < 1e-3) & (size > 0.1) & (adv < 0.05), np.isfinite(values))
     if since is None:
@@ -423,8 +427,8 @@ def temperature_runs(log: Log) -> Finding | None:
 
 def few_samples(log: Log) -> Finding | None:
     """Updates rest on a handful of samples, or on the newest ones only."""
-    together = log.setting("rollout_len") * log.setting("num_envs")
-    if np.isfinite(log.col("AdvStd")).any() and together < FEW_SAMPLES and log.setting("rollout_len") > 0:
+    together = log.setting("rollout_len") * log.setting("num_envs") * float(log.config.get("ranks") or 1)
+    if log.on_policy and together < FEW_SAMPLES and log.setting("rollout_len") > 0:
         text = f"each update is made from {together:.0f} steps"
         causes = ("little data",)
         first = "a longer --rollout-len, more --num-envs"
@@ -471,16 +475,17 @@ def length_against_return(log: Log) -> Finding | None:
         return None
     if np.nanmean(ended[:FEWEST]) > 0.05:  # where episodes used to run into the time limit, an early end is the goal
         return None
-    text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {first:.0f}, as each step costs"
+    text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {first:.0f}, as each step costs: "
+    text += "well, if that is the task"
     causes = ("sign",)
     first = "the sign of the reward"
-    return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.7, first, "RLExplorer")
+    return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.5, first, "RLExplorer")
 
 
 def entropy_constant(log: Log) -> Finding | None:
     """The entropy has stopped below its maximum: a subset of the actions is taken at random."""
     share = log.late(log.col("EntropyShare"))
-    if np.isfinite(log.col("Epsilon")).any() or not log.spent(0.5) or log.learned or len(share) < FEWEST:
+    if log.has("Epsilon") or not log.spent(0.5) or log.learned or len(share) < FEWEST:
         return None
     since = log.stands(np.abs(log.col("EntropyShare") - share.mean()) < 0.02)
     if since is None or not COLLAPSED < share.mean() < 0.9:
@@ -494,7 +499,7 @@ def entropy_constant(log: Log) -> Finding | None:
 def entropy_swings(log: Log) -> Finding | None:
     """The policy is certain, then random, then certain again."""
     share = log.late(log.col("EntropyShare"))
-    if np.isfinite(log.col("Epsilon")).any() or log.learned or len(share) < 2 * FEWEST:
+    if log.has("Epsilon") or log.learned or len(share) < 2 * FEWEST:
         return None
     turns = int((np.diff(np.sign(share - np.median(share))) != 0).sum())
     if np.ptp(share) < 0.4 or turns < len(share) // 3:
@@ -508,7 +513,7 @@ def entropy_falls_fast(log: Log) -> Finding | None:
     """At this pace the policy is certain long before the budget is spent, and it is not getting better."""
     share, steps = log.col("EntropyShare"), log.steps
     known = np.flatnonzero(np.isfinite(share))
-    if np.isfinite(log.col("Epsilon")).any() or log.learned or len(known) < FEWEST or log.share > 0.5:
+    if log.has("Epsilon") or log.learned or len(known) < FEWEST or log.share > 0.5:
         return None
     slope, at = np.polyfit(steps[known], share[known], 1)
     end = (COLLAPSED - at) / slope if slope < 0 else math.inf
@@ -517,14 +522,14 @@ def entropy_falls_fast(log: Log) -> Finding | None:
     text = f"at this pace the entropy reaches its floor after {end:,.0f} of {log.setting('total_steps'):,.0f} env steps"
     causes = ("high learning rate", "little exploration")
     first = "a lower pi_lr, or ent_coef 0.01"
-    return Finding("entropy falls fast", text, ("EntropyShare",), 0.0, causes, 0.5, first, "Schulman")
+    return Finding("entropy falls fast", text, ("EntropyShare",), 0.0, causes, 0.7, first, "Schulman")
 
 
 def sigma_stays(log: Log) -> Finding | None:
     """The standard deviation of a Gaussian policy has not moved."""
     sigma = log.col("LogStd")
     known = sigma[np.isfinite(sigma)]
-    if not np.isfinite(log.col("AdvStd")).any() or log.learned or not log.spent(0.5) or len(known) < 2 * FEWEST:
+    if not log.on_policy or log.learned or not log.spent(0.5) or len(known) < 2 * FEWEST:
         return None
     if abs(log.late(sigma).mean() - known[0]) > 0.01:
         return None
@@ -536,37 +541,59 @@ def sigma_stays(log: Log) -> Finding | None:
 def kl_spikes(log: Log) -> Finding | None:
     """Single epochs change the policy a hundred times as much as others."""
     kl = log.late(log.col("KL"))
-    if not np.isfinite(log.col("AdvStd")).any() or log.learned or len(kl) < FEWEST:
+    if not log.on_policy or log.learned or len(kl) < FEWEST:
         return None
     if not kl.max() > max(1.0, 50 * np.median(kl)):
         return None
+    since = float(log.steps[np.flatnonzero(log.col("KL") >= kl.max())[0]])
     text = f"the KL of an epoch spikes to {kl.max():.2g} nats where its median is {np.median(kl):.2g}"
     causes = ("high learning rate", "little data", "reward scale")
-    return Finding("KL spikes", text, ("KL",), 0.0, causes, 0.6, "a lower pi_lr; target_kl", "Schulman")
+    return Finding("KL spikes", text, ("KL",), since, causes, 0.6, "a lower pi_lr; target_kl", "Schulman")
+
+
+def gradients_clipped(log: Log) -> Finding | None:
+    """Every gradient of the policy is ten times as long as the longest that is taken."""
+    limit, since = log.setting("max_grad_norm"), log.above("ClippedGradPi", 0.99)
+    if since is None or log.learned or not log.mean("GradNormPi") > 10 * limit:
+        return None
+    text = f"every gradient of the policy is clipped, from {log.mean('GradNormPi'):.3g} to {limit:g}"
+    causes = ("reward scale", "high learning rate", "observation scale")
+    first = "--scale-reward; a lower pi_lr"
+    return Finding("every gradient is clipped", text, ("GradNormPi",), since, causes, 0.5, first, "RLExplorer")
+
+
+def stops_early(log: Log) -> Finding | None:
+    """The early stop ends the updates in every epoch."""
+    since = log.below("StopIter", 1.5)
+    if since is None or log.learned or not log.setting("train_iters") > 1 or not log.setting("target_kl") < math.inf:
+        return None
+    text = f"target_kl ends the updates after {log.mean('StopIter'):.1f} of {log.setting('train_iters'):.0f} passes"
+    causes = ("high learning rate", "old policy")
+    return Finding("early stop in every epoch", text, ("StopIter",), since, causes, 0.6, "a lower pi_lr", "ours")
 
 
 def grows_without_end(log: Log) -> Finding | None:
     """A gradient, or the KL, is a hundred times what it was."""
     if log.learned or not log.spent(0.2):
         return None
-    on_policy = np.isfinite(log.col("AdvStd")).any()
-    for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if on_policy else [])):
+    for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if log.on_policy else [])):
         values = log.col(name)[np.isfinite(log.col(name))]
         late = log.mean(name)
         if len(values) >= 3 * FEWEST and late > max(least, 100 * float(np.median(values[1 : FEWEST + 1]))):
             text = f"{name} has grown from {np.median(values[1 : FEWEST + 1]):.2g} to {late:.2g}"
             causes = ("high learning rate", "bootstrap", "reward scale")
             first = "a lower learning rate, a slower target network"
-            return Finding("it grows without end", text, (name,), 0.0, causes, 0.6, first, "RLExplorer")
+            since = float(log.steps[np.flatnonzero(log.col(name) > late / 2)[0]])
+            return Finding("it grows without end", text, (name,), since, causes, 0.6, first, "RLExplorer")
     return None
 
 
 def critic_knows_before(log: Log) -> Finding | None:
     """A critic that explains everything in its first epoch has been told."""
     explained = log.col("ExplainedVariance")
-    if not np.isfinite(log.col("AdvStd")).any() or len(log) < 2 or not (explained[:2] > 0.98).all():
+    if not log.on_policy or len(log) < 2 or not (explained[:2] > 0.98).all():
         return None
-    text = f"the critic explains {explained[0]:.3f} of the returns before it has learned anything"
+    text = f"the critic explains {explained[0]:.3f} of the returns of the first epoch"
     causes = ("targets", "credit")
     first = "is the return, or the time left, in the observation?"
     return Finding("explained from the start", text, ("ExplainedVariance",), 0.0, causes, 0.6, first, "Schulman")
@@ -578,20 +605,21 @@ def explained_no_more(log: Log) -> Finding | None:
     known = explained[np.isfinite(explained)]
     if len(known) < 3 * FEWEST or log.learned:
         return None
-    best = np.convolve(known, np.full(FEWEST, 1 / FEWEST), "valid").max()
+    means = np.convolve(known, np.full(FEWEST, 1 / FEWEST), "valid")
+    best, since = means.max(), float(log.steps[np.isfinite(explained)][means.argmax() + FEWEST - 1])
     if best < 0.6 or log.mean("ExplainedVariance") > 0.1:
         return None
     text = f"explained variance has fallen from {best:.2f} to {log.mean('ExplainedVariance'):.2f}"
     causes = ("high learning rate", "targets", "little data")
     first = "a lower vf_lr, or q_lr"
-    return Finding("the critic explains no more", text, ("ExplainedVariance",), 0.0, causes, 0.5, first, "Schulman")
+    return Finding("the critic explains no more", text, ("ExplainedVariance",), since, causes, 0.5, first, "Schulman")
 
 
 def all_episodes_equal(log: Log) -> Finding | None:
     """Whatever it does, all episodes are the same."""
     spread, length = log.col("StdEpRet"), log.col("EpLen")
     since = log.stands((spread < 1e-9) & (length == np.round(length)), np.isfinite(spread))
-    if since is None or log.learned or not log.spent(0.2):
+    if since is None or log.learned or not log.spent(0.2) or np.ptp(log.late(log.col("AverageEpRet"))) > 1e-9:
         return None
     text = f"all episodes are equal: return {log.mean('AverageEpRet'):.4g}, {log.mean('EpLen'):.0f} steps"
     causes = ("no reward", "idle action", "late reward", "little exploration")
@@ -614,11 +642,12 @@ def cut_off_early(log: Log) -> Finding | None:
 def acts_in_vain(log: Log) -> Finding | None:
     """The policy changes, and what it returns is what random play returns."""
     (chance, spread), ret = log.chance, log.col("AverageEpRet")
-    known = np.isfinite(ret) & (log.col("EntropyShare") < 0.9)
+    known = np.isfinite(ret) & ~(log.col("EntropyShare") >= 0.9)
     since = log.stands(np.abs(ret - chance) < 0.5 * spread, known)
     if since is None or log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
         return None
-    played = (log.config.get("random_play") or {}).get("episodes") or FEWEST
+    play = log.config.get("random_play")
+    played = int(play.get("episodes") or FEWEST) if isinstance(play, dict) else FEWEST
     error = math.hypot(float(ret[known].std(ddof=1)) / math.sqrt(known.sum()), spread / math.sqrt(played))
     if abs(ret[known].mean() - chance) > 3 * error:
         return None
@@ -635,13 +664,15 @@ def learned_and_lost(log: Log) -> Finding | None:
     (chance, spread), late = log.chance, log.late(log.ret)
     if len(ret) < 3 * FEWEST:
         return None
-    best = np.convolve(ret, np.full(FEWEST, 1 / FEWEST), "valid").max()
+    means = np.convolve(ret, np.full(FEWEST, 1 / FEWEST), "valid")
+    best = means.max()
     if not best > chance + 3 * max(spread, 1e-9) or late.mean() > chance + 0.3 * (best - chance):
         return None
     text = f"it returned {best:.4g}, and returns {late.mean():.4g}; random play {chance:.4g}"
+    since = float(log.steps[np.isfinite(log.ret)][means.argmax() + FEWEST - 1])
     causes = ("high learning rate", "little data", "bootstrap")
     first = "a lower learning rate; lr_schedule linear"
-    return Finding("learned and lost", text, ("AverageEpRet",), 0.0, causes, 0.6, first, "Rahtz")
+    return Finding("learned and lost", text, ("AverageEpRet",), since, causes, 0.6, first, "Rahtz")
 
 
 def elite_is_worse(log: Log) -> Finding | None:
@@ -685,12 +716,11 @@ def not_learning(log: Log) -> Finding | None:
 
 PATTERNS: Sequence[Rule] = (
     no_number, policy_stands_still, policy_creeps, critic_stands_still, update_against_advantages,
-    update_deaf_to_advantages,
-    advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays, critic_explains_nothing,
-    beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled, rewards_unscaled, no_reward,
-    returns_nothing, late_reward, short_horizon, no_epsilon, noise_off, greedy_and_random, temperature_runs,
-    few_samples, rare_updates, worse_than_chance, length_against_return, entropy_constant, entropy_swings,
-    entropy_falls_fast, sigma_stays, kl_spikes, grows_without_end, critic_knows_before, explained_no_more,
-    all_episodes_equal, cut_off_early, acts_in_vain,
-    learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
+    update_deaf_to_advantages, advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays,
+    critic_explains_nothing, beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled,
+    rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon, noise_off,
+    greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance, length_against_return,
+    entropy_constant, entropy_swings, entropy_falls_fast, sigma_stays, kl_spikes, grows_without_end,
+    gradients_clipped, stops_early, critic_knows_before, explained_no_more, all_episodes_equal, cut_off_early,
+    acts_in_vain, learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """All rules of the diagnosis, and what is reported beside them."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,27 +33,29 @@ def signs_of_life(log: Log) -> list[str]:
 
     Source: Schulman: look at maximum returns, at the length of episodes, at explained variance.
     """
-    said: list[str] = []
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a column that has no number yet is NaN
+        return list(_signs_of_life(log))
+
+
+def _signs_of_life(log: Log) -> Iterator[str]:
     ret, best, length = log.col("AverageEpRet"), log.col("MaxEpRet"), log.col("EpLen")
     known = np.flatnonzero(np.isfinite(ret))
     if len(known) < 2 * FEWEST:
-        return said
+        return
     first, last = known[:FEWEST], known[-FEWEST:]
     spread = max(float(np.nanmean(log.col("StdEpRet")[known])), 1e-9)
     up = ret[last].mean() - ret[first].mean()
     if best[last].mean() - best[first].mean() > spread and up < spread:
-        said.append(f"the best episode moves before the mean: {best[first].mean():.4g} -> {best[last].mean():.4g}")
+        yield f"the best episode moves before the mean: {best[first].mean():.4g} -> {best[last].mean():.4g}"
     if length[last].mean() > 1.3 * length[first].mean() and up < spread:
-        said.append(f"episodes last longer: {length[first].mean():.4g} -> {length[last].mean():.4g} steps")
+        yield f"episodes last longer: {length[first].mean():.4g} -> {length[last].mean():.4g} steps"
     entropy, explained = log.col("EntropyShare"), log.col("ExplainedVariance")
     if COLLAPSED < log.mean("EntropyShare") < entropy[known[0]] - 0.05 and up >= 0:
-        said.append(
-            f"the entropy declines slowly: {entropy[known[0]]:.2f} -> {log.mean('EntropyShare'):.2f} of its maximum"
-        )
+        yield f"the entropy declines slowly: {entropy[known[0]]:.2f} -> {log.mean('EntropyShare'):.2f} of its maximum"
     if (
         up >= 0
         and log.mean("ExplainedVariance") > 0.2
         and log.mean("ExplainedVariance") > np.nanmean(explained[:FEWEST]) + 0.1
     ):
-        said.append(f"the critic begins to explain: explained variance {log.mean('ExplainedVariance'):.2f}")
-    return said
+        yield f"the critic begins to explain: explained variance {log.mean('ExplainedVariance'):.2f}"

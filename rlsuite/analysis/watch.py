@@ -6,7 +6,6 @@ from pathlib import Path
 from rlsuite.analysis.causes import CAUSES
 from rlsuite.analysis.diagnosis import Log, diagnose
 from rlsuite.analysis.rules import RULES
-from rlsuite.errors import UserError
 from rlsuite.rundir.runs import read_config, read_object, read_progress
 
 GRAVE = 0.7
@@ -42,11 +41,9 @@ class Watch:
 
 def last_words(run: Path) -> list[str]:
     """What a run says of itself at its end: its likeliest cause with the gravest finding of it, or nothing."""
-    with suppress(UserError):
+    with suppress(Exception):  # a run that has come to its end is not to fail here
         found = diagnose(read_log(run), RULES)
-        for finding in found.findings:
-            if not found.root:
-                return [f"{finding.rule}: {finding.text}; no rule knows why"]
-            if found.follows(finding):
-                return [f"{finding.rule}: {finding.text}", f"likeliest cause: {CAUSES[found.root]}"]
+        if found.root:
+            return [f"{found.evidence[0].rule}: {found.evidence[0].text}", f"likeliest cause: {CAUSES[found.root]}"]
+        return [f"{finding.rule}: {finding.text}; no rule knows why" for finding in found.findings[:1]]
     return []

@@ -60,8 +60,8 @@ class Logger:
             suffix: what joins the name of the run's folder, after the seed.
             stop_at: a return; the run ends as soon as an epoch's mean reaches it and test episodes confirm it.
             advise: what to say about random play at the start, a line each, given its `Recording`.
-            watch: what to say about what has been written so far, a line each, given the run directory; it is asked ten
-                times.
+            watch: what to say about what has been written so far, a line each, given the run directory; it is asked
+                nine times, after each tenth of the epochs but the last.
         """
         self.exp_name, self.data_dir, self.note, self.command, self.quiet = (
             exp_name,

@@ -21,7 +21,7 @@ from rlsuite.rundir.checkpoint import Checkpoint, GlobalGenerators, signals_wait
 from rlsuite.rundir.policies import save_best_policy, save_episodes, save_policy, save_snapshot
 
 RANDOM_STEPS = 1000  # env steps of each rank, for the first statistics of observations
-LOOKS = 10  # epochs of a run after which its log is looked at for what is wrong
+LOOKS = 10  # parts of a run after each of which, but the last, its log is looked at for what is wrong
 SNAPSHOTS = 6  # epochs of a run whose policy is kept, for value maps
 CONFIRMING = 20  # test episodes that have to reach `stop_at` too
 LOOK_SHARE = 0.1  # of the budget in env steps that random play at the start takes at most

@@ -25,10 +25,12 @@ ON_POLICY = SHARED | {
     "UpdateRatioPi": 0 * T + 0.01, "UpdateRatioV": 0 * T + 0.02, "GradNormPi": 0 * T + 0.1,
     "EntropyShare": 0.99 - 0.4 * T,
     "AdvLogpCorr": 0 * T + 0.2, "AdvReturnCorr": 0 * T + 0.6, "AdvStd": 0 * T + 3, "ExplainedVarianceAfter": 0.8 * T,
-    "Ratio1": 0 * T + 1e-6, "ClippedActions": 0 * T + 0.1, "LogStd": -0.5 - 0.3 * T,
+    "StopIter": 0 * T + 1, "ClippedGradPi": 0 * T + 1, "Ratio1": 0 * T + 1e-6,
+    "ClippedActions": 0 * T + 0.1, "LogStd": -0.5 - 0.3 * T,
 }  # fmt: skip
 OFF_POLICY = SHARED | {
-    "UpdateRatioQ": 0 * T + 0.05, "ExplainedVarianceTD": 0.5 + 0.45 * T, "TDError": 0 * T + 0.3,
+    "UpdateRatioQ": 0 * T + 0.05, "GradNormQ": 1 + 20 * T, "ExplainedVarianceTD": 0.5 + 0.45 * T,
+    "TDError": 0 * T + 0.3,
     "TargetGap": 0 * T + 0.4, "AverageTestEpRet": 30 + 350 * T,
 }  # fmt: skip
 DQN = OFF_POLICY | {"Epsilon": np.clip(1 - 5 * T, 0.05, 1), "EntropyShare": np.clip(1 - 5 * T, 0.2, 1)}
@@ -119,9 +121,12 @@ CASES = {
     ),
     "the elite is worse": (low(CEM, EliteRet=15.0), "sign"),
     "the elite was lucky": (low(CEM, EliteRet=200.0), "credit"),
-    "early stop in every epoch": (low(ON_POLICY, StopIter=1.0), "high learning rate"),
+    "early stop in every epoch": (
+        low(ON_POLICY, StopIter=1.0, config={"train_iters": 10, "target_kl": 0.01}),
+        "high learning rate",
+    ),
     "the gradient vanishes": (low(ON_POLICY, GradNormPi=1e-9), "policy not trained"),
-    "every gradient is clipped": (low(ON_POLICY, ClippedGradPi=1.0), "reward scale"),
+    "every gradient is clipped": (low(ON_POLICY, GradNormPi=50.0, config={"max_grad_norm": 0.5}), "reward scale"),
     "it grows without end": (low(DQN, GradNormQ=np.exp(12 * T)), "high learning rate"),
     "the critic creeps": (low(DQN, UpdateRatioQ=1e-5), "low learning rate"),
     "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
@@ -174,7 +179,7 @@ def test_the_cause_that_explains_most_comes_first():
 
     found = diagnose(Log({}, {}), [says(0.6, "sign", "credit"), says(0.5, "credit"), says(0.2, "discount", "sign")])
     assert found.causes == ["credit", "sign", "discount"]
-    assert [found.follows(finding) for finding in found.findings] == [True, True, False]
+    assert [finding.severity for finding in found.evidence] == [0.5, 0.6], "the second speaks for credit alone"
 
 
 def test_an_empty_log_has_no_findings():
@@ -206,8 +211,35 @@ def test_the_command_changes_one_setting_and_keeps_those_that_were_given():
         "python -m rlsuite.run ppo --env CartPole-v1 --hidden-sizes 32 32 --pi-lr 0.03 --preset none"
         " --total-steps 10000 --seed 1"
     )
-    assert "--gamma 0.99" in told_apart_by("discount", config)
-    assert "--pi-lr 0.3 " in told_apart_by("discount", config)
+    short = told_apart_by("discount", config | {"gamma": 0.5})
+    assert "--gamma 0.99" in short
+    assert "--pi-lr 0.3 " in short
+    assert "rlsuite.probe" in told_apart_by("discount", config), "gamma is 0.99 already"
+    typed = "python -m rlsuite.run ppo --env=CartPole-v1 --lam=0.5 --no-normalize-obs --note 'it is"
+    config |= {"command": typed, "lam": 0.5, "normalize_obs": False}
+    assert "--lam 0.5 --normalize-obs False --pi-lr 3 " in told_apart_by("low learning rate", config)
+
+
+def test_what_is_no_finding_of_ours_is_told_as_such():
+    """Damaged settings, another suite's run, random play, and the time before the first update."""
+    odd = {"total_steps": "x", "random_play": [1], "command": "'", "gamma": None}
+    assert "none is known" in told_apart_by("discount", odd)
+    names(low(ON_POLICY, config=odd))
+    nothing = {name: 0 * T if name == "KL" else math.nan * T for name in ON_POLICY if name not in SHARED}
+    random = low(SHARED | nothing, EntropyShare=1.0, KL=0.0)
+    assert names(random) == []
+    filling = {name: np.where(T < 0.5, 0.0, DQN[name]) for name in ("UpdateRatioQ", "KL", "TargetGap")}
+    waiting = low(DQN | filling, config={"update_after": 20_000})
+    assert [names(waiting.until(epochs)) for epochs in range(5, 21)] == [[]] * 16
+    assert "the critic stands still" not in names(waiting.until(26))
+
+
+def test_an_error_is_a_number_only_if_it_is_one():
+    assert "no number" in names(low(ON_POLICY, config={"error": "the policy's loss is NaN"}))
+    for error in ("'Env' object has no attribute 'info'", "/data/finance: no space left"):
+        assert "no number" not in names(low(ON_POLICY, config={"error": error}))
+    world = diagnose(low(ON_POLICY, config={"error": "the reward is not finite: inf"}), RULES)
+    assert world.causes[0] == "reward scale"
 
 
 def test_seeds_that_disagree_are_told_of_and_those_that_agree_are_not():
