@@ -90,3 +90,12 @@ def test_a_sound_training_is_not_warned_of_and_a_quiet_one_says_nothing(
 
 def test_what_a_watch_can_not_read_ends_no_training(tmp_path: Path) -> None:
     assert Watch()(tmp_path / "nowhere") == []
+
+
+def test_a_training_that_breaks_off_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ppo", "--env", "CartPole-v1", "--preset", "none", "--total-steps", "2000", "--steps-per-epoch", "200"]
+    assert train([*words, "--rollout-len", "50", "--vf-lr", "1e30", "--data-dir", f"{tmp_path}"]) == 3
+    *_, number, cause, why = capsys.readouterr().out.splitlines()
+    assert number.startswith("no number: it broke off: the gradient of LossV has a norm of nan")
+    assert cause == "likeliest cause: the steps are too large"
+    assert why.startswith("why:      python -m rlsuite.diagnose ")

@@ -40,13 +40,14 @@ RARE_UPDATES = 1e-3
 
 def no_number(log: Log) -> Finding | None:
     """A NaN or infinity has ended the run."""
-    if not re.search(r"\b(nan|inf)\b|not finite", log.error, re.IGNORECASE):
+    what = log.error.partition(";")[0]  # without its advice
+    if not re.search(r"\b(nan|inf)\b|not finite", what, re.IGNORECASE):
         return None
     where = float(log.steps[-1]) if len(log) else 0.0
     causes: tuple[str, ...] = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network")
-    if re.search("reward|observation", log.error):
+    if re.search("reward|observation", what):
         causes = ("reward scale", "observation scale", "high learning rate")
-    text = f"it broke off: {log.error}"
+    text = f"it broke off: {what}"
     first = "a learning rate ten times lower"
     return Finding("no number", text, (), where, causes, 1.0, first, "Jones")
 
