@@ -1372,7 +1372,7 @@ MUTANTS = [
            'if "KL" in log.columns and not trained:', "if False:",
            f"{DIAGNOSIS}::test_what_is_no_finding_of_ours_is_told_as_such"),
     Mutant("diagnosis: what can't be read ends a training", "analysis/watch.py",
-           "with suppress(Exception):", "if True:",
+           "with suppress(Exception):  # advice", "if True:  # advice",
            "test_diagnose.py::test_what_a_watch_can_not_read_ends_no_training"),
     # ---- sweeps
     Mutant("a sweep whose settings are drawn alike", SWEEP,
