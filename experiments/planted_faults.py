@@ -365,6 +365,8 @@ TRUE_OF = {
     "ppo MountainCar never": ("late reward", "no reward", "little exploration"),
     "dqn MountainCar unfinished": ("late reward", "no reward", "little exploration"),
     "sac MountainCarContinuous": ("late reward", "little exploration"),
+    "vpg Acrobot": ("late reward", "no reward"),
+    "a2c Acrobot": ("late reward", "no reward"),
     "ppo MountainCarContinuous": ("late reward", "little exploration"),
     "trpo MountainCar": ("late reward", "no reward", "little exploration"),
     "cem MountainCarContinuous": ("late reward", "little exploration"),
