@@ -246,7 +246,7 @@ FAULTS = [
     _edit("ddpg", "the rewards of other samples", "credit", "Pendulum",
           "y = td_target(batch.rew,", "y = td_target(batch.rew.roll(1, 0),"),
     _set("ddpg", "a learning rate of 0.1", "high learning rate", "Pendulum", "--pi-lr 0.1 --q-lr 0.1"),
-    _set("ddpg", "no noise and no random start", "little exploration", "Pendulum", "--act-noise 0 --start-steps 0"),
+    _set("ddpg", "no noise and no random start", "little exploration", "Pendulum", "--act-noise 1e-6 --start-steps 0"),
     _set("ddpg", "gamma 0", "discount", "Pendulum", "--gamma 0"),
     _set("ddpg", "a buffer of 70 transitions", "little data", "Pendulum", "--buffer-size 70 --batch-size 64"),
     _edit("td3", "the policy's loss has the wrong sign", "sign", "Pendulum", "return -q.mean()", "return q.mean()"),
