@@ -16,8 +16,8 @@ from rlsuite.analysis.diagnosis import FEWEST, Finding, Log, Rule
 
 STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
-SMALL_KL = 1e-5
-"""nats per epoch; 0.01 is a small step, 10 a wild one"""
+SMALL_KL, WILD_KL = 1e-5, 10.0
+"""nats per epoch; 0.01 is a small step"""
 FOLLOWS, OPPOSES = 1.5, -3.0
 """standard errors of the correlation of advantages with what the update did, from 0"""
 CLIMBS_DOWN = 0.65
@@ -573,6 +573,16 @@ def stops_early(log: Log) -> Finding | None:
     return Finding("early stop in every epoch", text, ("StopIter",), since, causes, 0.6, "a lower pi_lr", "ours")
 
 
+def wild_step(log: Log) -> Finding | None:
+    """One epoch has thrown the policy far away, and it has not come back."""
+    kl = np.nan_to_num(log.col("KL"))
+    if not log.on_policy or log.learned or not len(kl) or not kl.max() > WILD_KL:
+        return None
+    text = f"one epoch has changed the policy by {kl.max():.3g} nats, more than {WILD_KL:g}"
+    since, causes = float(log.steps[kl.argmax()]), ("high learning rate", "reward scale")
+    return Finding("a wild step", text, ("KL",), since, causes, 0.9, "a pi_lr ten times lower", "Schulman")
+
+
 def grows_without_end(log: Log) -> Finding | None:
     """A gradient, or the KL, is a hundred times what it was."""
     if log.learned or not log.spent(0.2):
@@ -721,7 +731,7 @@ PATTERNS: Sequence[Rule] = (
     critic_explains_nothing, beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled,
     rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon, noise_off,
     greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance, length_against_return,
-    entropy_constant, entropy_swings, entropy_falls_fast, sigma_stays, kl_spikes, grows_without_end,
+    entropy_constant, entropy_swings, entropy_falls_fast, sigma_stays, kl_spikes, wild_step, grows_without_end,
     gradients_clipped, stops_early, critic_knows_before, explained_no_more, all_episodes_equal, cut_off_early,
     acts_in_vain, learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
 )  # fmt: skip

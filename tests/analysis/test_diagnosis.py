@@ -107,6 +107,7 @@ CASES = {
     "entropy falls fast": (low(ON_POLICY, EntropyShare=1 - 2.5 * T).until(15), "high learning rate"),
     "sigma never falls": (low(ON_POLICY, LogStd=-0.5), "low learning rate"),
     "KL spikes": (low(ON_POLICY, KL=np.where(np.arange(EPOCHS) % 4, 0.01, 5.0)), "high learning rate"),
+    "a wild step": (low(ON_POLICY, KL=np.where(np.arange(EPOCHS) == 2, 40.0, 0.01)), "high learning rate"),
     "explained from the start": (low(ON_POLICY, ExplainedVariance=0.995), "targets"),
     "the critic explains no more": (
         low(ON_POLICY, ExplainedVariance=np.where(T < 0.5, 0.8, -0.2)),
