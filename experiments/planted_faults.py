@@ -344,7 +344,7 @@ UNSEEN = {
     "trpo InvertedPendulum": "trpo --env InvertedPendulum-v5 --preset none --total-steps 30000 --steps-per-epoch 1000",
     "trpo MountainCar": "trpo --env MountainCar-v0 --preset none --total-steps 30000 --steps-per-epoch 1000",
     "dqn LunarLander": "dqn --env LunarLander-v3 --preset none --total-steps 20000 --steps-per-epoch 1000",
-    "dqn Taxi": "dqn --env Taxi-v3 --preset none --total-steps 20000 --steps-per-epoch 1000 --num-test-episodes 2",
+    "dqn Taxi": "dqn --env Taxi-v4 --preset none --total-steps 20000 --steps-per-epoch 1000 --num-test-episodes 2",
     "dqn Blackjack": "dqn --env Blackjack-v1 --preset none --total-steps 10000 --steps-per-epoch 500",
     "ddpg Reacher": f"ddpg --env Reacher-v5 {SOON}",
     "td3 InvertedPendulum": f"td3 --env InvertedPendulum-v5 {SOON}",
