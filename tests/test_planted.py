@@ -62,7 +62,7 @@ def test_a_run_is_judged_by_its_causes(load: Load) -> None:
     assert not judge("x", sick, "reward scale").named
     slow = judge("x", low(ON_POLICY, EntropyShare=0.95), "sign")
     assert (slow.detected, slow.named, slow.rules) == (False, False, ()), "a low return is no detection"
-    worse = judge("x", changed(ON_POLICY, AverageEpRet=9.0), "sign")
+    worse = judge("x", changed(ON_POLICY, AverageEpRet=9.0, AdvReturnCorr=math.nan), "sign")
     assert (worse.detected, worse.named) == (False, True), "nor is one that is lower still"
 
 
@@ -75,7 +75,7 @@ def test_the_cause_stands_from_where_it_is_named_without_a_break(load: Load) -> 
 
 def test_of_a_healthy_run_a_finding_is_wrong_unless_one_of_its_causes_is_true(load: Load) -> None:
     judge = load("planted_judgement").judge
-    late = low(ON_POLICY, EntropyShare=0.95, RewTerminal=21.0, RewMean=1.0)
+    late = low(ON_POLICY, EntropyShare=0.95, RewMin=0.0, RewMax=60.0, EpLen=80.0, MinEpRet=0.0)
     assert judge("x", late, "").wrong == ("the reward comes at the end",)
     assert judge("x", late, "", true=["late reward"]).wrong == ()
     assert judge("x", low(ON_POLICY, EntropyShare=0.95), "").wrong == (), "it is true that it is not learning yet"

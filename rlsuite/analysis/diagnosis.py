@@ -100,6 +100,12 @@ class Log:
         value = self.config.get(name)
         return float(value) if isinstance(value, int | float) else math.nan
 
+    def played(self, name: str) -> float:
+        """A number that random play has left in the settings; NaN where there is none."""
+        play = self.config.get("random_play")
+        value = play.get(name) if isinstance(play, dict) else None
+        return float(value) if isinstance(value, int | float) else math.nan
+
     @property
     def ret(self) -> Array:
         """Mean return of each epoch: of its test episodes where there are any, since training episodes explore."""
@@ -109,10 +115,9 @@ class Log:
     @property
     def chance(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns of random play; of the first episodes, where it was not played."""
-        play = self.config.get("random_play")
-        mean, std = (play.get(name) if isinstance(play, dict) else None for name in ("return", "return_std"))
-        if isinstance(mean, int | float) and math.isfinite(mean):
-            return float(mean), float(std) if isinstance(std, int | float) else 0.0
+        mean, std = self.played("return"), self.played("return_std")
+        if math.isfinite(mean):
+            return mean, std if math.isfinite(std) else 0.0
         known = np.flatnonzero(np.isfinite(self.col("AverageEpRet")))
         if not len(known):
             return math.nan, math.nan

@@ -20,6 +20,10 @@ SMALL_KL, WILD_KL = 1e-5, 10.0
 """nats per epoch; 0.01 is a small step"""
 FOLLOWS, OPPOSES = 1.5, -3.0
 """standard errors of the correlation of advantages with what the update did, from 0"""
+EXPLODED = 1e6
+"""times that a critic's loss has grown if it is climbed"""
+LEAP = 30.0
+"""‖change‖ / ‖parameters‖ of a critic's epoch that no sound learning rate makes"""
 CLIMBS_DOWN = 0.65
 """share of the epochs so far in which the policy's actions lose value; in sound runs it is up to a half"""
 LOOSE = 0.15
@@ -27,9 +31,9 @@ LOOSE = 0.15
 COLLAPSED, UNIFORM = 0.05, 0.98
 """entropy as a share of its maximum"""
 LARGE_INPUT, UNLIKE_INPUTS = 30.0, 1000.0
-"""|feature|, and ratio of their deviations, that networks made for numbers of order 1 see badly"""
-LARGE_RETURN, SMALL_RETURN = 2000.0, 1e-3
-"""|discounted return| far from order 1 to 100"""
+"""deviation of a feature, and ratio of deviations, that networks made for numbers of order 1 see badly"""
+LARGE_RETURN, SMALL_RETURN, SMALL_REWARD = 2000.0, 0.1, 0.01
+"""|discounted return| far from order 1 to 100; the second with |rewards| up to the third"""
 BEYOND = 0.5
 """of the range of discounted returns that the rewards seen allow: how far outside of it targets are"""
 FEW_SAMPLES, SMALL_MEMORY = 16, 500
@@ -127,7 +131,7 @@ def _followed(log: Log) -> tuple[float, float]:
 def advantages_against_returns(log: Log) -> Finding | None:
     """The advantages are not those of the returns that were observed."""
     since = log.below("AdvReturnCorr", LOOSE)
-    if since is None or log.setting("lam") < 0.9:
+    if since is None or log.setting("lam") < 0.9 or log.setting("rollout_len") < 16:  # they look far ahead then
         return None
     mean = log.mean("AdvReturnCorr")
     text = f"the advantages hardly agree with the returns less the values: correlation {mean:.2f}, below {LOOSE:g}"
@@ -185,6 +189,9 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     """The critic is no better than a constant, late in the run."""
     if not log.spent(0.5) or log.learned:
         return None
+    value, ret = np.abs(log.late(log.col("ValueMean"))), abs(log.mean("ReturnMean"))
+    if len(value) and value[-1] > value[0] and value[-1] < 0.5 * ret:
+        return None  # it is on its way
     # A critic that fits its targets explains the returns too, once they are due; exploration alone lowers that.
     fits = log.mean("ExplainedVarianceTD") > 0.9
     since = log.below("ExplainedVariance", 0.05 if log.on_policy or fits else -0.5)
@@ -234,8 +241,8 @@ def no_future(log: Log) -> Finding | None:
     reach = np.fmax(np.abs(log.col("TargetMin")), np.abs(log.col("TargetMax")))
     size = np.fmax.accumulate(log.reward_size)
     dense = np.abs(log.col("RewMean")) > 0.3 * size
-    since = log.stands((reach < 1.5 * size) & dense, np.isfinite(reach))
-    if since is None or not log.spent(0.2) or not log.mean("EpLen") > 10:
+    since = log.stands((reach > 0.2 * size) & (reach < 1.5 * size) & dense, np.isfinite(reach))
+    if since is None or not log.spent(0.2) or not log.mean("EpLen") > 5:
         return None
     text = f"the critic's targets are within ±{log.late(reach).mean():.4g}, and one reward is up to {size[-1]:.4g}: "
     text += "no future is in them"
@@ -286,19 +293,19 @@ def value_bias(log: Log) -> Finding | None:
 
 def inputs_unscaled(log: Log) -> Finding | None:
     """What the networks see is far from order 1, or unlike."""
-    since = log.above("InputAbsMax", LARGE_INPUT)
+    since = log.above("InputStdMax", LARGE_INPUT)
     ratio = log.col("InputStdMax") / np.where(log.col("InputStdMin") > 1e-6, log.col("InputStdMin"), math.nan)
     unlike = log.stands(ratio > UNLIKE_INPUTS, np.isfinite(ratio))
     if (since is None and unlike is None) or log.config.get("normalize_obs"):
         return None
-    text = f"inputs of the networks reach {log.mean('InputAbsMax'):.4g}"
+    text = f"a component of the networks' input has a deviation of {log.mean('InputStdMax'):.4g}"
     text += f", and their deviations differ {log.late(ratio).mean():.4g} times" if unlike is not None else ""
     causes = ("observation scale",)
     first = "--normalize-obs"
     return Finding(
         "inputs are not of order 1",
         text,
-        ("InputAbsMax",),
+        ("InputStdMax",),
         min(x for x in (since, unlike) if x is not None),
         causes,
         0.8,
@@ -309,18 +316,20 @@ def inputs_unscaled(log: Log) -> Finding | None:
 
 def rewards_unscaled(log: Log) -> Finding | None:
     """Returns are far from order 1 to 100."""
-    values = np.abs(log.col("ReturnMean"))
+    horizon = np.fmin(log.col("EpLen"), 1 / max(1 - log.setting("gamma"), 1e-9))
+    given = np.abs(log.col("RewMean")) * horizon  # of SAC the returns hold the entropy, so these are asked
+    values = given if log.has("Alpha") else np.abs(log.col("ReturnMean"))
     large, small = log.stands(values > LARGE_RETURN, np.isfinite(values)), None
     if log.mean("RewStd") > 0:
-        size = log.reward_size
-        small = log.stands((values < SMALL_RETURN) & (size < 10 * SMALL_RETURN), np.isfinite(values))
+        small = log.stands((given < SMALL_RETURN) & (log.reward_size < SMALL_REWARD), np.isfinite(given))
     since = large if large is not None else small
     if since is None:
         return None
-    text = f"discounted returns are about {log.mean('ReturnMean'):.4g}; networks learn numbers of order 1 to 100"
+    size = log.late(values if large is not None else given).mean()
+    text = f"discounted returns are about {size:.3g}; networks learn numbers of order 1 to 100"
     causes = ("reward scale",)
     first = "scale rewards in the environment, or --scale-reward"
-    return Finding("returns are not of order 1", text, ("ReturnMean",), since, causes, 0.8, first, "Schulman")
+    return Finding("returns are not of order 1", text, ("ReturnMean", "RewMean"), since, causes, 0.8, first, "Schulman")
 
 
 def no_reward(log: Log) -> Finding | None:
@@ -351,18 +360,16 @@ def returns_nothing(log: Log) -> Finding | None:
 
 def late_reward(log: Log) -> Finding | None:
     """All reward comes with an episode's end, long after what earned it."""
-    mean, end, length = log.col("RewMean"), log.col("RewTerminal"), log.col("EpLen")
-    share = np.abs(end) / np.fmax(np.abs(mean) * length, 1e-12)
-    late = np.isfinite(share) & (share > 0.9) & (share < 1.1) & (length > 10)
-    since = log.stands(late, np.isfinite(end) & np.isfinite(length))
+    size, length = log.reward_size, log.col("EpLen")
+    extreme = np.fmax(np.abs(log.col("MaxEpRet")), np.abs(log.col("MinEpRet")))
+    late = (size > 0) & (extreme > 0) & (np.abs(size - extreme) < 0.05 * size) & (length > 10)
+    since = log.stands(late, np.isfinite(extreme) & (extreme > 0))
     if since is None or log.learned:
         return None
-    text = f"the last step of an episode brings all of its reward, after {log.mean('EpLen'):.0f} steps"
+    text = f"one step of an episode brings all of its reward, and episodes take {log.mean('EpLen'):.0f} steps"
     causes = ("late reward",)
     first = "reward a part of the way; a higher lam or gamma"
-    return Finding(
-        "the reward comes at the end", text, ("RewTerminal", "RewMean"), since, causes, 0.6, first, "Schulman"
-    )
+    return Finding("the reward comes at the end", text, ("RewMax", "RewMin"), since, causes, 0.6, first, "Schulman")
 
 
 def short_horizon(log: Log) -> Finding | None:
@@ -451,11 +458,70 @@ def rare_updates(log: Log) -> Finding | None:
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
+def critic_does_not_fit(log: Log) -> Finding | None:
+    """The critic does not even fit its own targets."""
+    since = log.below("ExplainedVarianceTD", 0.25)
+    if since is None or not log.spent(0.5):
+        return None
+    text = f"the critic does not fit even its own targets: explained variance {log.mean('ExplainedVarianceTD'):.2g}"
+    causes: tuple[str, ...] = ("credit", "high learning rate", "critic not trained", "sign", "targets")
+    if log.mean("ValueStd") < 0.1 * abs(log.mean("ValueMean")):
+        text += ", and it says nearly the same of all states"
+        causes = ("targets", "credit", "critic not trained", "empty observation")
+    if log.mean("DeadUnits") > 0.5:
+        causes = ("high learning rate", "observation scale", "targets")
+    first = "do Q(s, a), rewards and next states belong to the same transitions? then the learning rate"
+    name = "the critic does not fit its targets"
+    return Finding(name, text, ("ExplainedVarianceTD", "TDError"), since, causes, 0.7, first, "Schulman")
+
+
+def books_are_right(log: Log) -> Finding | None:
+    """All is well by what it is trained on, and what it does gets worse: it is trained on something else."""
+    chance, spread = log.chance
+    ret = log.col("AverageEpRet")
+    since = log.stands(ret < chance - 0.5 * spread, np.isfinite(ret))
+    if since is None or not log.spent(0.6) or not spread > 0:
+        return None
+    follows = _followed(log)[1] > FOLLOWS and log.mean("AdvReturnCorr") > LOOSE
+    fits = log.mean("ExplainedVarianceTD") > 0.9 and not log.mean("ActorGain") < 0
+    elite = log.stands(log.col("EliteRet") > ret, np.isfinite(log.col("EliteRet"))) is not None
+    if not (follows or fits or elite):
+        return None
+    text = f"by its own measures it learns, and it returns {log.mean('AverageEpRet'):.4g}, less than random play, "
+    text += f"{chance:.4g}"
+    causes = ("credit", "targets", "sign", "bootstrap")
+    first = "is what is stored what was seen, done and earned, and is the best action the one that is taken?"
+    return Finding("it learns something else", text, ("AverageEpRet",), since, causes, 0.6, first, "ours")
+
+
+def critic_leaps(log: Log) -> Finding | None:
+    """One epoch has made another critic."""
+    for name in ("UpdateRatioV", "UpdateRatioQ"):
+        values = np.nan_to_num(log.col(name))
+        if len(values) and values.max() > LEAP:
+            text = f"one epoch has changed the critic's parameters by {values.max():.3g} times their norm"
+            since = float(log.steps[values.argmax()])
+            causes = ("high learning rate", "reward scale")
+            return Finding("the critic leaps", text, (name,), since, causes, 0.8, "a vf_lr ten times lower", "Jones")
+    return None
+
+
+def tests_never_change(log: Log) -> Finding | None:
+    """The test episodes, whose seeds are always the same, return exactly the same whatever the policy."""
+    tests = log.col("AverageTestEpRet")[np.isfinite(log.col("AverageTestEpRet"))]
+    if len(tests) < 2 * FEWEST or np.ptp(tests) > 0 or not log.mean("StdTestEpRet") > 0 or not log.mean("KL") > 1e-3:
+        return None
+    text = f"test episodes return exactly {tests[0]:.5g} after every epoch, while the policy changes"
+    causes = ("idle action", "empty observation")
+    first = "does an action change the next observation? python -m rlsuite.preflight says"
+    return Finding("test episodes never change", text, ("AverageTestEpRet", "KL"), 0.0, causes, 0.9, first, "ours")
+
+
 def worse_than_chance(log: Log) -> Finding | None:
     """It plays worse than at random."""
     chance, spread = log.chance
     ret = log.col("AverageEpRet")
-    since = log.stands(ret < chance - max(0.5 * spread, 1e-9), np.isfinite(ret))
+    since = log.stands(ret < chance - spread, np.isfinite(ret))
     if since is None or not log.spent(0.3) or not spread > 0:
         return None
     text = f"it returns {log.mean('AverageEpRet'):.4g}, and random play {chance:.4g} ± {spread:.3g}"
@@ -466,17 +532,12 @@ def worse_than_chance(log: Log) -> Finding | None:
 
 def length_against_return(log: Log) -> Finding | None:
     """Episodes get shorter while the return rises because every step costs."""
-    length, ret = log.col("EpLen"), log.col("AverageEpRet")
-    known = np.isfinite(length) & np.isfinite(ret)
-    if known.sum() < 2 * FEWEST or not np.nanmax(ret) < 0:
+    begun, last = log.played("length"), log.mean("EpLen")
+    if not last < 0.7 * begun or log.played("time_limits") != 0 or log.mean("TruncatedShare") > 0.05:
+        return None  # where random play runs into the time limit, an early end is the goal
+    if not np.fmax.reduce(log.col("AverageEpRet")) < 0 or log.late(log.ret).mean() < log.chance[0]:
         return None
-    first, last = length[known][:FEWEST].mean(), log.late(length).mean()
-    ended = log.col("TruncatedShare")
-    if last > 0.7 * first or not log.late(ret).mean() > ret[known][:FEWEST].mean() or not log.late(ended).mean() < 0.05:
-        return None
-    if np.nanmean(ended[:FEWEST]) > 0.05:  # where episodes used to run into the time limit, an early end is the goal
-        return None
-    text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {first:.0f}, as each step costs: "
+    text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {begun:.0f}, as each step costs: "
     text += "well, if that is the task"
     causes = ("sign",)
     first = "the sign of the reward"
@@ -553,9 +614,9 @@ def kl_spikes(log: Log) -> Finding | None:
 
 
 def gradients_clipped(log: Log) -> Finding | None:
-    """Every gradient of the policy is ten times as long as the longest that is taken."""
+    """Every gradient of the policy is a hundred times as long as the longest that is taken."""
     limit, since = log.setting("max_grad_norm"), log.above("ClippedGradPi", 0.99)
-    if since is None or log.learned or not log.mean("GradNormPi") > 10 * limit:
+    if since is None or log.learned or not log.mean("GradNormPi") > 100 * limit:
         return None
     text = f"every gradient of the policy is clipped, from {log.mean('GradNormPi'):.3g} to {limit:g}"
     causes = ("reward scale", "high learning rate", "observation scale")
@@ -593,7 +654,10 @@ def grows_without_end(log: Log) -> Finding | None:
         if len(values) >= 3 * FEWEST and late > max(least, 100 * float(np.median(values[1 : FEWEST + 1]))):
             text = f"{name} has grown from {np.median(values[1 : FEWEST + 1]):.2g} to {late:.2g}"
             causes = ("high learning rate", "bootstrap", "reward scale")
-            first = "a lower learning rate, a slower target network"
+            loss = log.col(f"Loss{name[-1]}")[np.isfinite(log.col(f"Loss{name[-1]}"))]
+            if len(loss) and loss[-1] > EXPLODED * loss[0] > 0:  # such a loss is climbed
+                causes = ("sign", "high learning rate", "bootstrap")
+            first = "the sign of the loss; a lower learning rate, a slower target network"
             since = float(log.steps[np.flatnonzero(log.col(name) > late / 2)[0]])
             return Finding("it grows without end", text, (name,), since, causes, 0.6, first, "RLExplorer")
     return None
@@ -657,10 +721,8 @@ def acts_in_vain(log: Log) -> Finding | None:
     since = log.stands(np.abs(ret - chance) < 0.5 * spread, known)
     if since is None or log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
         return None
-    play = log.config.get("random_play")
-    played = int(play.get("episodes") or FEWEST) if isinstance(play, dict) else FEWEST
-    error = math.hypot(float(ret[known].std(ddof=1)) / math.sqrt(known.sum()), spread / math.sqrt(played))
-    if abs(ret[known].mean() - chance) > 3 * error:
+    begun = ret[np.isfinite(ret)][:2].mean()  # before it had learned anything, of more episodes than random play had
+    if abs(ret[known].mean() - begun) > 3 * float(ret[known].std(ddof=1)) / math.sqrt(min(2, known.sum())):
         return None
     text = f"the policy changes (KL {log.mean('KL'):.2g} in an epoch), and its returns stay those of random play: "
     text += f"{ret[known].mean():.4g}, random {chance:.4g}"
@@ -733,5 +795,6 @@ PATTERNS: Sequence[Rule] = (
     greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance, length_against_return,
     entropy_constant, entropy_swings, entropy_falls_fast, sigma_stays, kl_spikes, wild_step, grows_without_end,
     gradients_clipped, stops_early, critic_knows_before, explained_no_more, all_episodes_equal, cut_off_early,
-    acts_in_vain, learned_and_lost, elite_is_worse, elite_is_lucky, not_learning,
+    acts_in_vain, learned_and_lost, elite_is_worse, elite_is_lucky, critic_does_not_fit, books_are_right,
+    critic_leaps, tests_never_change, not_learning,
 )  # fmt: skip

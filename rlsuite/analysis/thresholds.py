@@ -81,13 +81,6 @@ THRESHOLDS: Sequence[Threshold] = (
         "a lower learning rate; more exploration; is the observation constant?", "Schulman",
     ),
     Threshold(
-        "the critic does not fit its targets", "ExplainedVarianceTD", NEVER, 0.3,
-        "the critic does not fit even its own targets: explained variance {mean}, below {limit}",
-        ("credit", "high learning rate", "critic not trained", "sign", "targets", "low learning rate"), 0.7,
-        "do Q(s, a), rewards and next states belong to the same transitions? then the learning rate", "Schulman",
-        learning=True, share=0.5,
-    ),
-    Threshold(
         "the observation never changes", "InputStdMax", NEVER, 1e-6, "no component of the observation varies",
         ("empty observation",), 1.0, "what does the environment return?", "Rahtz", learning=True,
     ),
@@ -98,10 +91,21 @@ THRESHOLDS: Sequence[Threshold] = (
         "a lower pi_lr; --normalize-obs", "ours",
     ),
     Threshold(
+        "no step is accepted", "StepAccepted", NEVER, 0.2,
+        "the line search finds no step that lowers the loss: {percent} of the steps are taken",
+        ("sign", "high learning rate", "policy not trained"), 1.0,
+        "the direction of the step, and the sign of the surrogate", "ours", learning=True,
+    ),
+    Threshold(
+        "certain beyond measure", "Entropy", NEVER, -20.0, "the entropy is {mean} nats, below {limit}",
+        ("little exploration", "sign", "old policy"), 1.0, "the sign of the entropy in the policy's loss", "ours",
+        learning=True, given="Alpha",
+    ),
+    Threshold(
         "actions beyond their bounds", "ClippedActions", 0.7, -NEVER,
         "{percent} of the action components are outside their bounds",
         ("endless exploration", "high learning rate", "old policy"), 0.7, "a smaller log_std_init", "Huang",
-        learning=True,
+        learning=True, given="LogStd",
     ),
     Threshold(
         "sigma near 0", "LogStd", NEVER, -5.0, "ln sigma is {mean}, below {limit}: it tries nothing",
