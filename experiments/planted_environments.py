@@ -1,5 +1,6 @@
 """Environments with one fault each, for `planted_bugs.py`: `planted_environments:HugeObservation/CartPole-v1`."""
 
+from collections import deque
 from typing import Any
 
 import gymnasium as gym
@@ -36,6 +37,27 @@ class UnlikeObservation(Observation):
         return np.append(observation[:1] * 10_000, observation[1:]).astype(np.float32)
 
 
+class TinyObservation(Observation):
+    scale = 1e-4
+
+
+class OffsetObservation(Observation):
+    def observation(self, observation: Any) -> Any:
+        return np.asarray(observation + 100, np.float32)
+
+
+class PolelessObservation(Observation):
+    """CartPole's, without the pole's angle and speed."""
+
+    scale = np.array([1, 1, 0, 0])
+
+
+class AnglelessObservation(Observation):
+    """Pendulum's, without the angle."""
+
+    scale = np.array([0, 0, 1])
+
+
 class Reward(gym.RewardWrapper):
     """A reward times `scale`."""
 
@@ -61,6 +83,11 @@ class TinyReward(Reward):
     scale = 1e-4
 
 
+class SignReward(Reward):
+    def reward(self, reward: Any) -> float:
+        return float(np.sign(reward))
+
+
 class LateReward(gym.Wrapper):
     def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
         self.total = 0.0
@@ -70,6 +97,20 @@ class LateReward(gym.Wrapper):
         obs, reward, terminated, truncated, info = self.env.step(action)
         self.total += float(reward)
         return obs, self.total if terminated or truncated else 0.0, terminated, truncated, info
+
+
+class DelayedReward(gym.Wrapper):
+    """Each reward comes a hundred steps late; those that are still due come with the last step."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.due = deque([0.0] * 100)
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.due.append(float(reward))
+        paid = self.due.popleft()
+        return obs, paid + sum(self.due) * (terminated or truncated), terminated, truncated, info
 
 
 class IdleAction(gym.Wrapper):
@@ -83,6 +124,13 @@ class IdleAction(gym.Wrapper):
         return obs, float(reward), terminated, truncated, info
 
 
+class WeakAction(gym.ActionWrapper):
+    """Continuous actions arrive in the wrong unit, a thousandth as large."""
+
+    def action(self, action: Any) -> Any:
+        return action * np.float32(0.001)
+
+
 class NeverTerminated(gym.Wrapper):
     def step(self, action: Any) -> Step:
         obs, reward, terminated, truncated, info = self.env.step(action)
@@ -93,12 +141,19 @@ FAULTS = (
     ConstantObservation,
     HugeObservation,
     UnlikeObservation,
+    TinyObservation,
+    OffsetObservation,
+    PolelessObservation,
+    AnglelessObservation,
     NegativeReward,
     NoReward,
     HugeReward,
     TinyReward,
+    SignReward,
     LateReward,
+    DelayedReward,
     IdleAction,
+    WeakAction,
     NeverTerminated,
 )
 SOUND = ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "Pendulum-v1", "InvertedPendulum-v5")
