@@ -6,7 +6,8 @@ are made only once: started again, it goes on with what is missing.
 
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
-a hash of the fault's name. Thresholds were set on the building half; `--part held-out` judges the other one. What comes
+a hash of the fault's name. Thresholds were set on the building half, and `--part held-out` judged the other one. Then the
+rules were set by both, and `--part fresh` judged them by the faults and healthy runs of `planted_fresh.py`. What comes
 of it goes to data/diagnosis.csv, which `report` prints as tables.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
@@ -33,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
+from planted_fresh import FRESH, FRESH_HEALTHY, FRESH_TRUE_OF, FRESH_TRUE_RETURN
 from planted_judgement import Verdict, alarms, judge, missed, report, table
 from tables import DATA, ROOT, write_table
 
@@ -45,7 +47,8 @@ SEEDS = range(5)
 HARD_SEEDS = range(3)
 HOUR = 3600  # seconds after which a training is given up
 # What the wrapper of an environment makes of a return is undone before returns are compared.
-TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan}
+TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan, **FRESH_TRUE_RETURN}
+HEALTHY = {"building": [*CELLS, *HARD], "held-out": [*UNSEEN], "fresh": [*FRESH_HEALTHY]}
 
 
 class Task(NamedTuple):
@@ -68,7 +71,7 @@ def tasks() -> Iterator[Task]:
     """All of them: the healthy cells first, since what counts is measured against them."""
     for cell, (algo, env, settings) in CELLS.items():
         yield Task(slug(f"healthy {cell}"), [algo, "--env", env, *settings.split()], SEEDS)
-    for fault in FAULTS:
+    for fault in [*FAULTS, *FRESH]:
         algo, env, settings = CELLS[fault.cell]
         words = [algo, "--env", env, *without(settings.split(), *fault.settings.split()[::2]), *fault.settings.split()]
         if fault.wrapper:
@@ -77,7 +80,7 @@ def tasks() -> Iterator[Task]:
         yield Task(slug(fault.name), words, SEEDS, fault)
     for name, command in HARD.items():
         yield Task(slug(f"healthy {name}"), command.split(), HARD_SEEDS)
-    for name, command in UNSEEN.items():
+    for name, command in {**UNSEEN, **FRESH_HEALTHY}.items():
         yield Task(slug(f"healthy {name}"), command.split(), SEEDS)
 
 
@@ -121,15 +124,22 @@ def train(task: Task) -> str:
 
 
 def half(name: str) -> str:
-    """Either "building" or "held-out", by a hash of the fault's name."""
+    """Either "building" or "held-out", by a hash of the fault's name; "fresh" of those in planted_fresh.py."""
+    if any(name == fault.name for fault in FRESH):
+        return "fresh"
     return ("building", "held-out")[hashlib.sha256(name.encode()).digest()[0] % 2]
+
+
+def part_of(task: Task) -> str:
+    """Which half a fault, or a healthy cell, belongs to."""
+    if task.fault:
+        return half(task.fault.name)
+    return next(name for name, cells in HEALTHY.items() if task.name in [slug(f"healthy {cell}") for cell in cells])
 
 
 def train_all(jobs: int, only: str, which: str) -> None:
     """All tasks, a line for each as it ends."""
-    unseen = [slug(f"healthy {name}") for name in UNSEEN]
-    parts = {t.name: half(t.fault.name) if t.fault else "unseen" if t.name in unseen else "healthy" for t in tasks()}
-    todo = [task for task in tasks() if only in task.name and which in ("all", parts[task.name])]
+    todo = [task for task in tasks() if only in task.name and which in ("all", part_of(task))]
     with ThreadPoolExecutor(jobs) as pool:
         for number, (task, said) in enumerate(zip(todo, pool.map(train, todo), strict=True), start=1):
             print(f"{number} of {len(todo)}  {task.name}: {said}", flush=True)
@@ -165,8 +175,9 @@ def returns(task: Task) -> np.ndarray:
 
 def twins(which: str) -> list[str]:
     """Faults of a half which another algorithm, or cell, has in the other half."""
-    other = {fault.name.partition(": ")[2] for fault in FAULTS if half(fault.name) != which}
-    names = [fault.name for fault in FAULTS if half(fault.name) == which]
+    faults = FAULTS if which != "fresh" else [*FAULTS, *FRESH]
+    other = {fault.name.partition(": ")[2] for fault in faults if half(fault.name) != which}
+    names = [fault.name for fault in faults if half(fault.name) == which]
     return [name for name in names if any(_alike(name.partition(": ")[2], text) for text in other)]
 
 
@@ -187,13 +198,14 @@ def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
     faults, healthy, uncounted = [], [], 0
     for task in tasks():
         if not task.fault:
-            cell = next(cell for cell in [*CELLS, *HARD, *UNSEEN] if slug(f"healthy {cell}") == task.name)
-            if cell not in CELLS and (cell in UNSEEN) != (which == "held-out"):
+            cell = next(cell for cells in HEALTHY.values() for cell in cells if slug(f"healthy {cell}") == task.name)
+            if cell not in CELLS and part_of(task) != which:
                 continue
             logs = [read_log(run) for run in runs_of(task)]
             sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
-            if (cell in UNSEEN) == (which == "held-out"):
-                healthy += [judge(cell, log, "", TRUE_OF.get(cell, ())) for log in logs]
+            if part_of(task) == which:
+                true = {**TRUE_OF, **FRESH_TRUE_OF}.get(cell, ())
+                healthy += [judge(cell, log, "", true) for log in logs]
         elif half(task.fault.name) == which:
             cell = task.fault.cell
             if lowers(returns(task), sound[cell], chance[cell]):
@@ -209,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["train", "judge", "report"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
-    parser.add_argument("--part", default="all", choices=["all", "healthy", "building", "held-out", "unseen"])
+    parser.add_argument("--part", default="all", choices=["all", *HEALTHY])
     args = parser.parse_args(argv)
     if args.what == "train":
         train_all(args.jobs, args.only, args.part)
@@ -221,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.what == "report":
         print("\n".join(report(known)))
         return 0
-    which = "held-out" if args.part == "held-out" else "building"
+    which = "building" if args.part == "all" else args.part
     faults, healthy, uncounted = judge_half(which)
     print("\n".join([*missed(faults), *alarms(healthy)]))
     kept = [row for row in known if row["half"] != which]

@@ -40,6 +40,9 @@ TITLES = {
 }
 
 
+HALVES = {"building": "building half", "held-out": "held-out half", "fresh": "fresh faults"}
+
+
 class Verdict(NamedTuple):
     """What the diagnosis says of one run."""
 
@@ -181,10 +184,10 @@ def _line(what: str, algo: str, cause: str, said: str, count: int, of: int) -> d
 
 
 def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """What data/diagnosis.csv says, as Markdown: both halves, then the held-out one by cause and by algorithm."""
-    rows_of = {half: [row for row in rows if row["half"] == half] for half in ("building", "held-out")}
+    """What data/diagnosis.csv says, as Markdown: all that was judged, then the last of it by cause and by algorithm."""
+    rows_of = {half: [row for row in rows if row["half"] == half] for half in ("building", "held-out", "fresh")}
     halves = [half for half, found in rows_of.items() if found]
-    lines = [f"| | {' | '.join(f'{half} half' for half in halves)} |", "|---" * (1 + len(halves)) + "|"]
+    lines = [f"| | {' | '.join(HALVES[half] for half in halves)} |", "|---" * (1 + len(halves)) + "|"]
     for measure, title in TITLES.items():
         cells = []
         for half in halves:
@@ -198,7 +201,7 @@ def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
     for what, kept in (("cause", "algorithm"), ("algorithm", "cause")):
         lines += ["", f"| {what} | detected | named |", "|---|---|---|"]
         held = [
-            row for row in rows if row["half"] == "held-out" and row[kept] == "all" and row[what] not in ("all", "")
+            row for row in rows if row["half"] == halves[-1] and row[kept] == "all" and row[what] not in ("all", "")
         ]
         for value in dict.fromkeys(row[what] for row in held if row["measure"] == "detected"):
             cells = [
