@@ -6,9 +6,9 @@ are made only once: started again, it goes on with what is missing.
 
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
-a hash of the fault's name. Thresholds were set on the building half, and `--part held-out` judged the other one. Then the
-rules were set by both, and `--part fresh` judged them by the faults and healthy runs of `planted_fresh.py`. What comes
-of it goes to data/diagnosis.csv, which `report` prints as tables.
+a hash of the fault's name. Thresholds were set on the building half, and `--part held-out` judged the other one. Then
+the rules were set by both, and `--part fresh` judged them by the faults and healthy runs of `planted_fresh.py`. What
+comes of it goes to data/diagnosis.csv, which `report` prints as tables.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
