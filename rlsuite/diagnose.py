@@ -1,6 +1,7 @@
 """The door to why a run is not learning: `python -m rlsuite.diagnose RUN... [--json] [--out FILE]`."""
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -44,8 +45,10 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
     budget, steps = log.setting("total_steps"), float(log.steps[-1]) if len(log) else 0.0
     late, (chance, spread) = log.late(log.ret), log.chance
     played = f"return {late.mean():.4g}" if len(late) else "no episode has ended"
-    lines = [f"{run}: {config.get('algo')} on {config.get('env')}, {steps:,.0f} of {budget:,.0f} env steps"]
-    lines += [f"{played}; random play {chance:.4g} ± {spread:.3g}", ""]
+    what = f"{config['algo']} on {config['env']}" if {"algo", "env"} <= config.keys() else "a run of another suite"
+    of = f" of {budget:,.0f}" if math.isfinite(budget) else ""
+    begin = "random play" if math.isfinite(log.played("return")) else "the first epoch returned"
+    lines = [f"{run}: {what}, {steps:,.0f}{of} env steps", f"{played}; {begin} {chance:.4g} ± {spread:.3g}", ""]
     if not found.findings:
         lines += [
             f"None of {len(RULES)} rules speaks. They know only what they look for: that is not to say all is well."

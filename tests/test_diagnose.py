@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rlsuite.analysis.diagnosis import Log
 from rlsuite.analysis.rules import RULES
 from rlsuite.analysis.watch import Watch
 from rlsuite.diagnose import main
@@ -99,3 +100,13 @@ def test_a_training_that_breaks_off_says_why(tmp_path: Path, capsys: pytest.Capt
     assert number.startswith("no number: it broke off: the gradient of LossV has a norm of nan")
     assert cause == "likeliest cause: the steps are too large"
     assert why.startswith("why:      python -m rlsuite.diagnose ")
+
+
+def test_a_run_of_another_suite_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("AverageEpRet", "StdEpRet", "MaxEpRet", "MinEpRet", "EpLen", "TotalEnvInteracts", "LossPi", "KL")
+    run = write(tmp_path / "run", Log({name: ON_POLICY.get(name, 0.1 * ON_POLICY["KL"]) for name in names}, {}))
+    (run / "config.json").write_text('{"env_name": "CartPole-v1", "exp_name": "ppo"}')
+    assert main([f"{run}"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{run}: a run of another suite, 40,000 env steps"
+    assert second == "return 285.4; the first epoch returned 20 ± 10"
