@@ -6,6 +6,7 @@ of a pipe, which the system closes when the other end dies, however it dies. The
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +16,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any, NamedTuple
 
 from rlsuite import mpi
@@ -105,9 +105,10 @@ def train_side_by_side(
     with closing(_Progress(tasks, futures, quiet)) as progress:
         try:
             for task in tasks:
-                futures.append(
-                    executor.submit(train_apart, task.words, None if mpi.is_pool() else running, task.program)
-                )
+                if mpi.is_pool():
+                    futures.append(executor.submit(_train_in_worker, task.words, task.program))
+                else:
+                    futures.append(executor.submit(train_apart, task.words, running, task.program))
             while not all(future.done() for future in futures):
                 progress.show()
                 time.sleep(EVERY)
@@ -132,8 +133,22 @@ def _executor(jobs: int) -> Executor:
         return ThreadPoolExecutor(jobs)  # each thread only waits for a process
     from mpi4py.futures import MPIPoolExecutor
 
-    executor: Executor = MPIPoolExecutor()
+    executor: Executor = MPIPoolExecutor(initializer=_ignore_interrupts)
     return executor
+
+
+def _ignore_interrupts() -> None:
+    """In a process that waits for tasks: Ctrl-C is for the one that hands them out, and for those that train."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _train_in_worker(words: Sequence[str], program: Sequence[str]) -> Ending:
+    """Train one task over MPI, and be open to Ctrl-C meanwhile."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return train_apart(words, program=program)
+    finally:
+        _ignore_interrupts()
 
 
 def ending_of(future: "Future[Ending]") -> Ending | None:
@@ -172,7 +187,7 @@ def end_with_pool() -> None:
 def _wait_for_pool() -> None:
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Progress:

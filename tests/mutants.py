@@ -1337,6 +1337,12 @@ MUTANTS = [
     Mutant("ladder: columns of the first epoch", "probe.py",
            "float(column[-1])", "float(column[0])",
            "test_probe.py::test_columns_are_those_of_the_last_epoch_and_their_means"),
+    Mutant("pool: a process that waits for tasks dies of Ctrl-C", "pool.py",
+           "    finally:\n        _ignore_interrupts()", "    finally:\n        pass",
+           "test_pool.py::test_a_process_that_waits_for_tasks_ignores_ctrl_c_and_its_training_does_not"),
+    Mutant("pool: a training over MPI can't be interrupted", "pool.py",
+           "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass",
+           "test_pool.py::test_a_process_that_waits_for_tasks_ignores_ctrl_c_and_its_training_does_not"),
     # ---- diagnosis
     Mutant("diagnosis: what was and is no more", "analysis/diagnosis.py",
            "holds[-max(FEWEST, math.ceil(LATELY * len(holds))) :].mean() < MOSTLY", "not holds.any()",

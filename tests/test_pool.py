@@ -248,3 +248,15 @@ def test_a_training_of_ones_own_does_not_wait_for_a_pool(monkeypatch: pytest.Mon
     monkeypatch.delenv(pool.VARIABLE, raising=False)
     monkeypatch.setattr("threading.Thread", lambda **_: pytest.fail("it reads the standard input"))
     pool.end_with_pool()
+
+
+def test_a_process_that_waits_for_tasks_ignores_ctrl_c_and_its_training_does_not() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    program = ("-c", "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)")
+    try:
+        pool._ignore_interrupts()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert pool._train_in_worker([], program) == pool.Ending(0, "True\n")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
