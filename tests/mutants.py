@@ -853,7 +853,7 @@ MUTANTS = [
 
     # ---- runs side by side
     Mutant("a training outlives its pool", "pool.py",
-           "    os.kill(os.getpid(), SIGTERM)", "    pass",
+           "    os.kill(os.getpid(), signal.SIGTERM)", "    pass",
            "test_pool.py::test_nothing_outlives_a_pool_and_nothing_is_lost"),
     Mutant("a pool does not say that a run failed", "pool.py",
            "else 3 * bool(left)", "else 0",
