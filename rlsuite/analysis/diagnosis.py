@@ -81,9 +81,14 @@ class Log:
             return np.where(self.steps > self.setting("update_after"), values, math.nan)
         return values
 
+    def known(self, name: str) -> Array:
+        """The finite values of a column."""
+        values = self.col(name)
+        return values[np.isfinite(values)]
+
     def has(self, name: str) -> bool:
         """Whether a column has a number anywhere."""
-        return bool(np.isfinite(self.col(name)).any())
+        return bool(len(self.known(name)))
 
     @property
     def on_policy(self) -> bool:

@@ -122,7 +122,7 @@ def update_deaf_to_advantages(log: Log) -> Finding | None:
 
 def _followed(log: Log) -> tuple[float, float]:
     """How far updates have followed their advantages in the run so far: a correlation, and its standard errors."""
-    values = log.col("AdvLogpCorr")[np.isfinite(log.col("AdvLogpCorr"))]
+    values = log.known("AdvLogpCorr")
     if len(values) < 2 * FEWEST:
         return math.nan, math.nan
     return float(values.mean()), float(values.mean() / max(values.std(ddof=1) / math.sqrt(len(values)), 1e-9))
@@ -508,7 +508,7 @@ def critic_leaps(log: Log) -> Finding | None:
 
 def tests_never_change(log: Log) -> Finding | None:
     """The test episodes, whose seeds are always the same, return exactly the same whatever the policy."""
-    tests = log.col("AverageTestEpRet")[np.isfinite(log.col("AverageTestEpRet"))]
+    tests = log.known("AverageTestEpRet")
     if len(tests) < 2 * FEWEST or np.ptp(tests) > 0 or not log.mean("StdTestEpRet") > 0 or not log.mean("KL") > 1e-3:
         return None
     text = f"test episodes return exactly {tests[0]:.5g} after every epoch, while the policy changes"
@@ -601,7 +601,7 @@ def sigma_stays(log: Log) -> Finding | None:
 
 
 def kl_spikes(log: Log) -> Finding | None:
-    """Single epochs change the policy a hundred times as much as others."""
+    """Single epochs change the policy fifty times as much as others."""
     kl = log.late(log.col("KL"))
     if not log.on_policy or log.learned or len(kl) < FEWEST:
         return None
@@ -649,12 +649,12 @@ def grows_without_end(log: Log) -> Finding | None:
     if log.learned or not log.spent(0.2):
         return None
     for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if log.on_policy else [])):
-        values = log.col(name)[np.isfinite(log.col(name))]
+        values = log.known(name)
         late = log.mean(name)
         if len(values) >= 3 * FEWEST and late > max(least, 100 * float(np.median(values[1 : FEWEST + 1]))):
             text = f"{name} has grown from {np.median(values[1 : FEWEST + 1]):.2g} to {late:.2g}"
             causes = ("high learning rate", "bootstrap", "reward scale")
-            loss = log.col(f"Loss{name[-1]}")[np.isfinite(log.col(f"Loss{name[-1]}"))]
+            loss = log.known(f"Loss{name[-1]}")
             if len(loss) and loss[-1] > EXPLODED * loss[0] > 0:  # such a loss is climbed
                 causes = ("sign", "high learning rate", "bootstrap")
             first = "the sign of the loss; a lower learning rate, a slower target network"
@@ -780,7 +780,7 @@ def not_learning(log: Log) -> Finding | None:
     late = log.late(log.ret)
     if not len(late):
         return None
-    best = log.col("MaxEpRet")[np.isfinite(log.col("MaxEpRet"))]
+    best = log.known("MaxEpRet")
     text = f"it returns {late.mean():.4g}, random play {chance:.4g} ± {spread:.3g}"
     if len(best) >= 2 * FEWEST:
         text += f"; best episode of an epoch {best[:FEWEST].mean():.4g} -> {best[-FEWEST:].mean():.4g}"
