@@ -1,8 +1,8 @@
 """Does the diagnosis find what is wrong? `python experiments/planted_bugs.py train`, then `... judge`.
 
 `train` plants each fault of `planted_faults.py` in a copy of the package and trains five seeds; it trains as many
-without a fault, and healthy runs that are slow or hard. About two hours on two cores. The logs stay in data/planted/ and
-are made only once: started again, it goes on with what is missing.
+without a fault, and healthy runs that are slow or hard. About two hours on two cores. The logs stay in data/planted/
+and are made only once: started again, it goes on with what is missing.
 
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
