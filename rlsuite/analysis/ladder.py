@@ -52,9 +52,20 @@ SETTINGS: dict[str, Any] = {
     # A temperature so low that soft values are values, within what is allowed them.
     "alpha": 0.02,
     "alpha_lr": 0.0,
-    "episodes_per_candidate": 5,
 }
-"""One set for all algorithms: each is trained with those that its `Config` has."""
+"""One set for all algorithms that step along a gradient: each is trained with those that its `Config` has."""
+
+SEARCH: dict[str, Any] = {
+    # One number for each feature: a search among thousands of weights finds nothing in a few thousand steps.
+    "hidden_sizes": (),
+    "population": 40,
+    "episodes_per_candidate": 5,
+    "noise_init": 0.1,
+    "noise_fall": 0.01,
+}
+"""Instead of these, for one that has a population of candidates."""
+BUDGET_OF_SEARCH = 3
+"""times the steps: it learns once from thousands of steps, not from each"""
 
 TESTS = 100
 """deterministic episodes at the end, always the same ones"""
@@ -133,7 +144,10 @@ class Measured(NamedTuple):
 
 def settings_of(rung: Rung, known: Sequence[str]) -> dict[str, Any]:
     """What to train with: of `SETTINGS` and the rung's own, those that an algorithm knows."""
-    settings = {**SETTINGS, "total_steps": rung.steps, **rung.settings}
+    searches = "population" in known
+    basis = {**SETTINGS, **SEARCH} if searches else SETTINGS
+    steps = BUDGET_OF_SEARCH * rung.steps if searches else rung.steps
+    settings = {**basis, "total_steps": steps, **rung.settings}
     return {name: value for name, value in settings.items() if name in known}
 
 
@@ -261,7 +275,7 @@ CHAINED = Rung(
     "what lies between policy and value: advantages (lam, gamma), the greedy action in the target, exploration",
     "Chain",
     steps=6000,
-    settings={"gamma": 0.9},
+    settings={"gamma": 0.9, "episodes_per_candidate": 1},
     least=0.99,
     obs=range(5),
     val=CHAIN,
