@@ -3,19 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-MANY = 2**15
+MANY = 2**14
 """numbers from which on a faster pass over them outweighs the call of a function written in Python"""
 
 
 class _Tanh(torch.autograd.Function):
-    """y = tanh(x) = 2σ(2x) - 1, to a rounding error;   dy/dx = 1 - y²."""
+    """y = tanh(x) by numpy;   dy/dx = 1 - y²."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = (2 * x).sigmoid_().mul_(2).sub_(1)
+        y = torch.empty_like(x)
+        np.tanh(x.detach().numpy(), out=y.numpy())
         ctx.save_for_backward(y)
         return y
 
@@ -27,9 +29,11 @@ class _Tanh(torch.autograd.Function):
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent; of many numbers through torch's sigmoid, which on some processors is ten times as fast."""
+    """Hyperbolic tangent; of many numbers on the CPU by numpy, which on some processors is six times as fast."""
+    if x.numel() < MANY or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.tanh(x)
     apply: Callable[[Tensor], Tensor] = _Tanh.apply
-    return apply(x) if x.numel() >= MANY else torch.tanh(x)
+    return apply(x)
 
 
 ACTIVATIONS = {"tanh": tanh, "relu": torch.relu}
