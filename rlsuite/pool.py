@@ -161,9 +161,10 @@ def ending_of(future: "Future[Ending]") -> Ending | None:
 
 def train_apart(words: Sequence[str], running: Running | None = None, program: Sequence[str] = RUN) -> Ending:
     """Train one task in a process of its own, which no launcher's variables make a rank of anything."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(LAUNCHERS)}
     process = subprocess.Popen(
         [sys.executable, *program, *words],
-        env={name: text for name, text in os.environ.items() if not name.startswith(LAUNCHERS)} | {VARIABLE: "1"},
+        env={"OMP_NUM_THREADS": "1", **environment, VARIABLE: "1"},  # the other cores have trainings of their own
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -53,8 +53,8 @@ Shared = Annotated[Count, SHARED]
 """samples of all ranks together; rounded up to a multiple of the ranks"""
 Stored = Annotated[Shared, STORED]
 """transitions in a replay buffer; where memory is short, this is what to lower"""
-Threads = Annotated[int, Interval(ge=1, le=1024)]
-"""threads of one process"""
+Threads = Annotated[int, Interval(ge=0, le=1024)]
+"""threads of one process; 0 lets the process choose"""
 Unit = Annotated[float, Interval(ge=0, le=1)]
 """a probability, a share, a weight, or a discount"""
 Correlation = Annotated[float, Interval(ge=0, lt=1)]

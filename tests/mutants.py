@@ -1199,7 +1199,7 @@ MUTANTS = [
            "if mpi.rank == 0 and not logger.resume:", "if mpi.rank == 0:",
            f"{RANDOM_PLAY}::test_a_resumed_run_keeps_it"),
     Mutant("what random play returned sets runs apart", "rundir/runs.py",
-           '"stop_at", "random_play",', '"stop_at",',
+           '"stop_at", "random_play", "torch",', '"stop_at", "torch",',
            "figures/test_table.py::test_random_play_has_a_column_where_a_run_knows_it"),
     Mutant("a training gives all advice of preflight", "analysis/preflight.py",
            "if not grave or rule.name in AT_START", "if True",

@@ -244,6 +244,14 @@ def test_a_task_that_never_began_has_no_ending() -> None:
     assert ending_of(future) == Ending(1, "no such host")
 
 
+def test_the_trainings_of_a_pool_do_not_take_each_others_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ("-c", "import os; print(os.environ['OMP_NUM_THREADS'])")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert pool.train_apart([], program=program) == pool.Ending(0, "1\n")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert pool.train_apart([], program=program) == pool.Ending(0, "3\n")
+
+
 def test_a_training_of_ones_own_does_not_wait_for_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(pool.VARIABLE, raising=False)
     monkeypatch.setattr("threading.Thread", lambda **_: pytest.fail("it reads the standard input"))

@@ -73,7 +73,7 @@ TYPES: dict[str, tuple[list[Any], list[Any], str]] = {
     "CountOrZero": ([0, 10**12], [-1, 10**12 + 1], "from 0 to 10^12"),
     "Shared": ([1, 10**12], [0, 10**12 + 1], "from 1 to 10^12"),
     "Stored": ([1, 10**12], [0, 10**12 + 1], "from 1 to 10^12"),
-    "Threads": ([1, 1024], [0, 1025], "from 1 to 1,024"),
+    "Threads": ([0, 1024], [-1, 1025], "from 0 to 1,024"),
     "Unit": ([0.0, 1.0], [-1e-9, 1 + 1e-9, INF, -INF, math.nan, HUGE], "from 0 to 1"),
     "Correlation": ([0.0, 1 - 1e-9], [-1e-9, 1.0, math.nan], "from 0 to below 1"),
     "Fraction": ([1e-300, 1 - 1e-9], [0.0, 1.0, -1e-9, math.nan], "above 0 and below 1"),

@@ -79,11 +79,12 @@ from torch import Tensor, nn
 from rlsuite import mpi, settings
 from rlsuite.common.actor_critic import MLP, mid_and_width
 from rlsuite.common.buffer import RolloutBuffer
+from rlsuite.common.device import set_up_torch
 from rlsuite.common.distributions import Gaussian
 from rlsuite.common.health import Averages, common_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.normalize import ObsEncoder
-from rlsuite.common.optim import flatten, set_up_torch
+from rlsuite.common.optim import flatten
 from rlsuite.common.seeding import seed_everything
 from rlsuite.common.training import Training
 from rlsuite.envs.evaluation import test_episodes
@@ -120,7 +121,7 @@ class Config:
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
     num_test_episodes: settings.CountOrZero = 5  # episodes of the mean after each epoch, in an environment of their own
     device: str = "cpu"  # cpu, cuda, mps, or auto
-    torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one
+    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
 
     def __post_init__(self) -> None:
         settings.check(self)

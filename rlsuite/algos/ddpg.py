@@ -64,10 +64,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlsuite import settings
+from rlsuite.common.device import set_up_torch
 from rlsuite.common.diagnostics import noise_entropy
 from rlsuite.common.health import Averages, noise_health, off_policy_health
 from rlsuite.common.logger import Logger
-from rlsuite.common.optim import Adam, flatten, set_up_torch
+from rlsuite.common.optim import Adam, flatten
 from rlsuite.common.q_networks import MuQNetwork, action_bounds
 from rlsuite.common.replay import ReplayBuffer, Transitions
 from rlsuite.common.seeding import seed_everything
@@ -109,7 +110,7 @@ class Config:
     num_test_episodes: settings.CountOrZero = 5  # noiseless episodes after each epoch, in an environment of their own
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
-    torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one
+    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
 
     def __post_init__(self) -> None:
         settings.check(self)
@@ -227,7 +228,7 @@ def train(
         UserError: a setting, environment or space that does not fit; nothing has been created then.
         NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
-    device = set_up_torch(config)
+    device = set_up_torch(config, config.batch_size)
     rng = seed_everything(config.seed)
     envs = Envs.of(config, env_fn)
     test_env = envs.another()

@@ -45,10 +45,10 @@ from torch import Tensor, nn
 from rlsuite import settings
 from rlsuite.common.actor_critic import expect_actions
 from rlsuite.common.buffer import RolloutBuffer
+from rlsuite.common.device import set_up_torch
 from rlsuite.common.health import common_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.normalize import ObsEncoder
-from rlsuite.common.optim import set_up_torch
 from rlsuite.common.seeding import seed_everything
 from rlsuite.common.training import Training
 from rlsuite.envs.making import EnvFn
@@ -71,7 +71,7 @@ class Config:
     num_envs: settings.Environments = 4  # environments that step together, in each process
     steps_per_epoch: settings.Steps = 5000  # env steps per row of the log; rounded up likewise
     device: str = "cpu"  # cpu, cuda, mps, or auto
-    torch_threads: settings.Threads = 1  # threads of torch
+    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
 
     def __post_init__(self) -> None:
         settings.check(self)

@@ -73,10 +73,11 @@ from torch import Tensor, nn
 from rlsuite import settings
 from rlsuite.common.actor_critic import ActorCritic
 from rlsuite.common.buffer import Batch, RolloutBuffer, evaluate_rollout, gae, standardize
+from rlsuite.common.device import set_up_torch
 from rlsuite.common.health import Averages, on_policy_health
 from rlsuite.common.logger import Logger
 from rlsuite.common.normalize import RewardScaler
-from rlsuite.common.optim import Adam, set_up_torch
+from rlsuite.common.optim import Adam
 from rlsuite.common.seeding import seed_everything
 from rlsuite.common.training import Training
 from rlsuite.envs.making import EnvFn
@@ -110,7 +111,7 @@ class Config:
     scale_reward: bool = False  # divide rewards, and so V's targets, by the deviation of discounted returns; no shift
     device: str = "cpu"  # cpu, cuda, mps, or auto
     compile: bool = False  # compile the networks (a minute at the start, needs a C++ compiler): for long trainings
-    torch_threads: settings.Threads = 1  # threads of torch; networks this small are fastest on one
+    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
 
     def __post_init__(self) -> None:
         settings.check(self)
@@ -199,7 +200,7 @@ def train(
         UserError: a setting, environment or space that does not fit; nothing has been created then.
         NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
-    device = set_up_torch(config)
+    device = set_up_torch(config, config.rollout_len * config.num_envs)
     seed_everything(config.seed)
     envs = Envs.of(config, env_fn)
     ac = actor_critic(envs.obs_space, envs.act_space, config).to(device)

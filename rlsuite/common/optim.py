@@ -1,4 +1,4 @@
-"""Torch's device and threads, and optimisers over one flat vector."""
+"""Optimisers over one flat vector."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,32 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlsuite import mpi, settings
+from rlsuite import mpi
 from rlsuite.errors import NonFiniteError, UserError
 
 LR_COLUMNS = {"V": "VfLR"}  # the others are called by their name; this one, like its setting, as in Spinning Up
-
-
-def set_up_torch(config: Any) -> torch.device:
-    """Limit torch's threads to `config.torch_threads` and return the device that `config.device` names.
-
-    That is "cpu", "cuda", "mps", or "auto" for the best there is.
-
-    Raises:
-        UserError: this machine has no such device, or `config` is no `Config`.
-    """
-    settings.expect_config(config)
-    torch.set_num_threads(config.torch_threads)
-    device = config.device
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(kind for kind, there in available.items() if there)
-    if not available.get(device.split(":")[0], False):
-        raise UserError(f"--device {device} is not available on this machine; use --device cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"--device {device} is no device; use cpu, cuda or mps") from error
 
 
 def flatten(module: nn.Module) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rlsuite import mpi, settings
 from rlsuite.common.console import acting, returns
+from rlsuite.common.device import in_use, use
 from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
@@ -76,11 +77,13 @@ class Training:
             self.test_env = envs.another()
         if not logger.resume:
             self._first_observations()  # before anything is written: an environment may fail at once
-        facts = {"network": network, "custom_env": envs.custom}
+        facts = {"network": network, "custom_env": envs.custom, "torch": in_use()}
         if mpi.rank == 0 and not logger.resume:
             facts["random_play"] = self._random_play()
         run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
+        if logger.resume and (chosen := mpi.gather_objects(logger.fact("torch"))[0]):
+            use(chosen)
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
         if self.recording is not None and logger.advise and not logger.quiet:
             for text in logger.advise(self.recording):

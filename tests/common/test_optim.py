@@ -2,15 +2,13 @@
 
 import copy
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rlsuite.algos import ppo
-from rlsuite.common.optim import Adam, FlatOptimizer, FlatParameters, RMSprop, flatten, set_up_torch
+from rlsuite.common.optim import Adam, FlatOptimizer, FlatParameters, RMSprop, flatten
 from rlsuite.errors import NonFiniteError, UserError
 
 torch.set_num_threads(1)
@@ -443,23 +441,3 @@ def test_a_policys_loss_through_a_critic_leaves_the_critics_gradients_alone(orde
     assert critic(policy(x)).mean().item() > climbed
     opts["q"].step()
     assert_equal_parameters(critic, before, **EXACTLY)
-
-
-# ---------------------------------------------------------------- devices
-
-
-def test_set_up_torch_knows_its_devices():
-    def device(name, threads=1):
-        return set_up_torch(ppo.Config("-", device=name, torch_threads=threads))
-
-    assert device("cpu") == torch.device("cpu")
-    assert device("auto").type in ("cpu", "cuda", "mps")
-    assert device("cpu", threads=2).type == "cpu"
-    assert torch.get_num_threads() == 2
-    device("cpu")
-    assert torch.get_num_threads() == 1
-    for unknown in ("tpu", "", "cpu:x"):
-        with pytest.raises(UserError, match="use"):
-            device(unknown)
-    with pytest.raises(UserError, match="train takes settings"):
-        set_up_torch(SimpleNamespace(device="cpu", torch_threads=1))
