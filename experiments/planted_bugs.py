@@ -7,8 +7,9 @@ and are made only once: started again, it goes on with what is missing.
 `judge` reads the logs alone. A fault counts if it lowers the return by more than three times the larger standard
 deviation over seeds, its own or that without the fault; a run that broke off counts as random play. Halves are split by
 a hash of the fault's name. Thresholds were set on the building half, and `--part held-out` judged the other one. Then
-the rules were set by both, and `--part fresh` judged them by the faults and healthy runs of `planted_fresh.py`. What
-comes of it goes to data/diagnosis.csv, which `report` prints as tables.
+the rules were set by both, and `--part fresh` judged them by the faults and healthy runs of `planted_fresh.py`. They
+were changed once more, and `--part later` judged them by those of `planted_later.py`. What comes of it goes to
+data/diagnosis.csv, which `report` prints as tables.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
@@ -27,7 +28,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,7 @@ import numpy as np
 from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
 from planted_fresh import FRESH, FRESH_HEALTHY, FRESH_TRUE_OF, FRESH_TRUE_RETURN
 from planted_judgement import Verdict, alarms, judge, missed, report, table
+from planted_later import LATER, LATER_CELLS, LATER_HEALTHY, LATER_TRUE_OF, LATER_TRUE_RETURN
 from tables import DATA, ROOT, write_table
 
 from rlsuite.analysis.watch import read_log
@@ -46,9 +48,29 @@ TABLE = DATA / "diagnosis.csv"
 SEEDS = range(5)
 HARD_SEEDS = range(3)
 HOUR = 3600  # seconds after which a training is given up
+
+
+class Blind(NamedTuple):
+    """Faults and healthy runs of someone who had not read the rules."""
+
+    faults: Sequence[Fault]
+    healthy: Mapping[str, str]
+    """name: command line"""
+    true_of: Mapping[str, tuple[str, ...]]
+    """of these, causes that are true of them all the same"""
+    cells: Mapping[str, tuple[str, str, str]] = {}
+    """more of them, in which faults are planted, as in `CELLS`"""
+
+
+BLIND = {  # in the order of time
+    "fresh": Blind(FRESH, FRESH_HEALTHY, FRESH_TRUE_OF),
+    "later": Blind(LATER, LATER_HEALTHY, LATER_TRUE_OF, LATER_CELLS),
+}
+HEALTHY = {"building": [*CELLS, *HARD], "held-out": [*UNSEEN]}
+HEALTHY |= {name: [*part.cells, *part.healthy] for name, part in BLIND.items()}
 # What the wrapper of an environment makes of a return is undone before returns are compared.
-TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan, **FRESH_TRUE_RETURN}
-HEALTHY = {"building": [*CELLS, *HARD], "held-out": [*UNSEEN], "fresh": [*FRESH_HEALTHY]}
+TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan}
+TRUE_RETURN |= FRESH_TRUE_RETURN | LATER_TRUE_RETURN
 
 
 class Task(NamedTuple):
@@ -69,10 +91,13 @@ def slug(text: str) -> str:
 
 def tasks() -> Iterator[Task]:
     """All of them: the healthy cells first, since what counts is measured against them."""
-    for cell, (algo, env, settings) in CELLS.items():
+    cells = dict(CELLS)
+    for part in BLIND.values():
+        cells |= part.cells
+    for cell, (algo, env, settings) in cells.items():
         yield Task(slug(f"healthy {cell}"), [algo, "--env", env, *settings.split()], SEEDS)
-    for fault in [*FAULTS, *FRESH]:
-        algo, env, settings = CELLS[fault.cell]
+    for fault in [*FAULTS, *(fault for part in BLIND.values() for fault in part.faults)]:
+        algo, env, settings = cells[fault.cell]
         words = [algo, "--env", env, *without(settings.split(), *fault.settings.split()[::2]), *fault.settings.split()]
         if fault.wrapper:
             words[2] = f"planted_environments:{fault.wrapper}/{env}"
@@ -80,8 +105,9 @@ def tasks() -> Iterator[Task]:
         yield Task(slug(fault.name), words, SEEDS, fault)
     for name, command in HARD.items():
         yield Task(slug(f"healthy {name}"), command.split(), HARD_SEEDS)
-    for name, command in {**UNSEEN, **FRESH_HEALTHY}.items():
-        yield Task(slug(f"healthy {name}"), command.split(), SEEDS)
+    for healthy in (UNSEEN, *(part.healthy for part in BLIND.values())):
+        for name, command in healthy.items():
+            yield Task(slug(f"healthy {name}"), command.split(), SEEDS)
 
 
 def planted(fault: Fault | None, folder: Path) -> Path:
@@ -124,10 +150,9 @@ def train(task: Task) -> str:
 
 
 def half(name: str) -> str:
-    """Either "building" or "held-out", by a hash of the fault's name; "fresh" of those in planted_fresh.py."""
-    if any(name == fault.name for fault in FRESH):
-        return "fresh"
-    return ("building", "held-out")[hashlib.sha256(name.encode()).digest()[0] % 2]
+    """Either "building" or "held-out", by a hash of the fault's name; of those that were written blind, their part."""
+    by_hash = ("building", "held-out")[hashlib.sha256(name.encode()).digest()[0] % 2]
+    return next((part for part, blind in BLIND.items() if name in [fault.name for fault in blind.faults]), by_hash)
 
 
 def part_of(task: Task) -> str:
@@ -174,8 +199,9 @@ def returns(task: Task) -> np.ndarray:
 
 
 def twins(which: str) -> list[str]:
-    """Faults of a half which another algorithm, or cell, has in the other half."""
-    faults = FAULTS if which != "fresh" else [*FAULTS, *FRESH]
+    """Faults of a half which another algorithm, or cell, has in the other half; of a blind part, in any before it."""
+    before = [*BLIND][: [*BLIND].index(which) + 1] if which in BLIND else []
+    faults = [*FAULTS, *(fault for part in before for fault in BLIND[part].faults)]
     other = {fault.name.partition(": ")[2] for fault in faults if half(fault.name) != which}
     names = [fault.name for fault in faults if half(fault.name) == which]
     return [name for name in names if any(_alike(name.partition(": ")[2], text) for text in other)]
@@ -193,6 +219,7 @@ def lowers(fault: np.ndarray, sound: np.ndarray, chance: float) -> bool:
 
 def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
     """Verdicts of the faults of a half that count, of its healthy runs, and how many faults do not count."""
+    true_of = [TRUE_OF, *(part.true_of for part in BLIND.values())]
     sound: dict[str, np.ndarray] = {}
     chance: dict[str, float] = {}
     faults, healthy, uncounted = [], [], 0
@@ -204,7 +231,7 @@ def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
             logs = [read_log(run) for run in runs_of(task)]
             sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
             if part_of(task) == which:
-                true = {**TRUE_OF, **FRESH_TRUE_OF}.get(cell, ())
+                true = next((part[cell] for part in true_of if cell in part), ())
                 healthy += [judge(cell, log, "", true) for log in logs]
         elif half(task.fault.name) == which:
             cell = task.fault.cell

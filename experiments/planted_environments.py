@@ -58,6 +58,50 @@ class AnglelessObservation(Observation):
     scale = np.array([0, 0, 1])
 
 
+class MillidegreeObservation(Observation):
+    """CartPole's, the pole's angle and speed in thousandths of a degree."""
+
+    scale = np.array([1, 1, 57296, 57296])
+
+
+class SpeedlessObservation(Observation):
+    """CartPole's, without speeds."""
+
+    scale = np.array([1, 0, 1, 0])
+
+
+class TimestampObservation(Observation):
+    """With the time, in seconds since 1970, of which float32 sees no change within minutes."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(env.observation_space) + 1,), np.float32)
+
+    def observation(self, observation: Any) -> Any:
+        return np.append(observation, 1.7e9).astype(np.float32)
+
+
+class RandomObservation(gym.ObservationWrapper):
+    """Noise, or any of the states."""
+
+    def observation(self, observation: Any) -> Any:
+        if isinstance(self.observation_space, spaces.Discrete):
+            return int(self.np_random.integers(self.observation_space.n))
+        return self.np_random.standard_normal(self.observation_space.shape).astype(np.float32)
+
+
+class FirstObservation(gym.Wrapper):
+    """What `reset` returned is returned by each step, too."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.first, info = self.env.reset(**how)
+        return self.first, info
+
+    def step(self, action: Any) -> Step:
+        _, reward, terminated, truncated, info = self.env.step(action)
+        return self.first, float(reward), terminated, truncated, info
+
+
 class Reward(gym.RewardWrapper):
     """A reward times `scale`."""
 
@@ -113,6 +157,22 @@ class DelayedReward(gym.Wrapper):
         return obs, paid + sum(self.due) * (terminated or truncated), terminated, truncated, info
 
 
+class WageReward(gym.Wrapper):
+    """Rewards are added up and paid every fifty steps, and with the last one."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.due, self.steps = 0.0, 0
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.due += float(reward)
+        self.steps += 1
+        paid = self.due if self.steps % 50 == 0 or terminated or truncated else 0.0
+        self.due -= paid
+        return obs, paid, terminated, truncated, info
+
+
 class IdleAction(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
@@ -145,6 +205,11 @@ FAULTS = (
     OffsetObservation,
     PolelessObservation,
     AnglelessObservation,
+    MillidegreeObservation,
+    SpeedlessObservation,
+    TimestampObservation,
+    RandomObservation,
+    FirstObservation,
     NegativeReward,
     NoReward,
     HugeReward,
@@ -152,6 +217,7 @@ FAULTS = (
     SignReward,
     LateReward,
     DelayedReward,
+    WageReward,
     IdleAction,
     WeakAction,
     NeverTerminated,

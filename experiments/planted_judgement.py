@@ -40,7 +40,12 @@ TITLES = {
 }
 
 
-HALVES = {"building": "building half", "held-out": "held-out half", "fresh": "fresh faults"}
+HALVES = {
+    "building": "building half",
+    "held-out": "held-out half",
+    "fresh": "fresh faults",
+    "later": "later faults",
+}
 
 
 class Verdict(NamedTuple):
@@ -185,7 +190,7 @@ def _line(what: str, algo: str, cause: str, said: str, count: int, of: int) -> d
 
 def report(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """What data/diagnosis.csv says, as Markdown: all that was judged, then the last of it by cause and by algorithm."""
-    rows_of = {half: [row for row in rows if row["half"] == half] for half in ("building", "held-out", "fresh")}
+    rows_of = {half: [row for row in rows if row["half"] == half] for half in HALVES}
     halves = [half for half, found in rows_of.items() if found]
     lines = [f"| | {' | '.join(HALVES[half] for half in halves)} |", "|---" * (1 + len(halves)) + "|"]
     for measure, title in TITLES.items():

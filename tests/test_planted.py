@@ -22,13 +22,13 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Import a module of experiments/."""
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     yield importlib.import_module
-    for name in ("planted_bugs", "planted_faults", "planted_fresh", "planted_judgement"):
+    for name in ("planted_bugs", "planted_faults", "planted_fresh", "planted_judgement", "planted_later"):
         sys.modules.pop(name, None)
 
 
 def test_each_fault_is_one_line_that_occurs_once(load: Load) -> None:
-    faults = [*load("planted_faults").FAULTS, *load("planted_fresh").FRESH]
-    assert len(faults) >= 60
+    faults = [*load("planted_faults").FAULTS, *load("planted_fresh").FRESH, *load("planted_later").LATER]
+    assert len(faults) >= 200
     assert len({fault.name for fault in faults}) == len(faults)
     for fault in faults:
         if fault.file:
