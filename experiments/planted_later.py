@@ -51,9 +51,8 @@ LATER: list[Fault] = [
     # ---- a2c
     edit("a2c CartPole steady", "the critic's target carries the gradient", "critic not trained", "common/buffer.py",
          "flat_adv + val.detach()", "flat_adv + val"),
-    edit("a2c CartPole steady", "the critic learns single rewards", "targets", "algos/a2c.py",
-         "buf.batch(x, adv, val, pi)",
-         "buf.batch(x, adv, val, pi)._replace(ret=__import__('torch').from_numpy(buf.rew.ravel()))"),
+    edit("a2c CartPole steady", "the critic's target is its value less the advantage", "targets", "common/buffer.py",
+         "flat_adv + val.detach()", "val.detach() - flat_adv"),
     edit("a2c CartPole steady", "the last step of a rollout has no future", "bootstrap", "common/buffer.py",
          "rew + gamma * next_val * ~terminated", "rew + gamma * np.r_[next_val[:-1], 0 * next_val[-1:]] * ~terminated"),
     edit("a2c CartPole steady", "the mean square stays 0", "high learning rate", "common/optim.py",

@@ -72,6 +72,7 @@ KEYS, BY_HAND = "envs/test_keys.py", "test_by_hand.py"
 LADDER = "analysis/test_ladder.py"
 SWEEPS, SWEEP, RESULTS_OF_SWEEPS = "test_sweep.py", "../experiments/sweep.py", "../experiments/sweep_results.py"
 POOL_FAULTS = "../experiments/pool_faults.py"
+PLANTED, PLANTED_BUGS = "test_planted.py", "../experiments/planted_bugs.py"
 COUNTED = "test_experiments.py::test_faults_of_pools_are_counted"
 LEFT_BEHIND = "test_experiments.py::test_a_process_that_a_job_leaves_behind_is_found_and_ended"
 LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
@@ -1413,6 +1414,12 @@ MUTANTS = [
     Mutant("the return before a tenth of the budget, not at it", SWEEP,
            "10 * steps <= tenth * budget", "10 * steps < tenth * budget",
            f"{SWEEPS}::test_returns_are_read_at_tenths_of_the_budget"),
+    Mutant("a fault that was written blind is in the half that its hash says", PLANTED_BUGS,
+           "return next((part for part, blind", "return by_hash or next((part for part, blind",
+           f"{PLANTED}::test_what_was_written_blind_is_a_part_of_its_own"),
+    Mutant("twins are sought in what was written later, too", PLANTED_BUGS,
+           "[*BLIND][: [*BLIND].index(which) + 1] if which", "[*BLIND] if which",
+           f"{PLANTED}::test_twins_of_a_blind_part_are_sought_in_those_before_it"),
     Mutant("1 - gamma is given as gamma", "../experiments/sweep_space.py",
            "1 - drawn if", "drawn if", f"{SWEEPS}::test_what_is_drawn_and_what_is_trained_with"),
     Mutant("a sweep switches on what is off", "../experiments/sweep_space.py",

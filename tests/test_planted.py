@@ -45,6 +45,25 @@ def test_halves_do_not_depend_on_the_order_and_are_both_large(load: Load) -> Non
     assert min(halves.count("building"), halves.count("held-out")) > 50
 
 
+def test_what_was_written_blind_is_a_part_of_its_own(load: Load) -> None:
+    bugs, later = load("planted_bugs"), load("planted_later")
+    parts = [bugs.part_of(task) for task in bugs.tasks()]
+    assert parts.count("later") == len(later.LATER) + len(later.LATER_HEALTHY) + len(later.LATER_CELLS)
+    for part, blind in bugs.BLIND.items():
+        assert {bugs.half(fault.name) for fault in blind.faults} == {part}
+
+
+def test_twins_of_a_blind_part_are_sought_in_those_before_it(load: Load) -> None:
+    bugs = load("planted_bugs")
+    found = bugs.twins("later")
+    assert "trpo: gamma 0" in found, "as a2c and ppo among the first"
+    assert "a2c: rewards are taken for costs" in found, "as dqn among the fresh ones"
+    assert "ddpg: rewards are paid every fifty steps" not in found, "as only ppo, of the same part"
+    fresh = bugs.twins("fresh")
+    del bugs.BLIND["later"]
+    assert bugs.twins("fresh") == fresh
+
+
 def test_only_what_lowers_the_return_by_three_standard_deviations_counts(load: Load) -> None:
     lowers = load("planted_bugs").lowers
     sound = np.array([100.0, 110, 90, 105, 95])  # standard deviation 7.9
