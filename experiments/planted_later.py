@@ -69,6 +69,8 @@ LATER: list[Fault] = [
     edit("trpo CartPole", "the return is subtracted from the value", "sign", "algos/trpo.py",
          "adv = standardize(batch.adv)", "adv = standardize(batch.val - batch.ret)"),
     setting("trpo CartPole", "three updates in all", "low learning rate", "--rollout-len 1250"),
+    setting("trpo CartPole", "rollouts of two steps of one environment", "little data",
+            "--num-envs 1 --rollout-len 2 --minibatch-size 2"),
     setting("trpo CartPole", "gamma 0", "discount", "--gamma 0"),
     world("trpo CartPole", "speeds are not observed", "empty observation", "SpeedlessObservation"),
     # ---- dqn
@@ -88,8 +90,8 @@ LATER: list[Fault] = [
     # ---- ddpg
     edit("ddpg Pendulum", "gradients are set to 0 between backward and step", "policy not trained", "algos/ddpg.py",
          "    pi_opt.step()\n    stats", "    pi_opt.grad.zero_(); pi_opt.step()\n    stats"),
-    edit("ddpg Pendulum", "the next state is valued with the action of this one", "targets", "algos/ddpg.py",
-         "target.q(next_x, target.pi(next_x))", "target.q(next_x, batch.act)"),
+    edit("ddpg Pendulum", "the future of a step is its own value", "targets", "algos/ddpg.py",
+         "target.q(next_x, target.pi(next_x))", "target.q(x, batch.act)"),
     edit("ddpg Pendulum", "every step is stored as the last of its episode", "bootstrap", "algos/ddpg.py",
          "rew, next_obs, terminated, truncated)", "rew, next_obs, terminated | True, truncated)"),
     setting("ddpg Pendulum", "learning begins with step 5900", "low learning rate", "--update-after 5900"),
