@@ -69,8 +69,6 @@ LATER: list[Fault] = [
     edit("trpo CartPole", "the return is subtracted from the value", "sign", "algos/trpo.py",
          "adv = standardize(batch.adv)", "adv = standardize(batch.val - batch.ret)"),
     setting("trpo CartPole", "three updates in all", "low learning rate", "--rollout-len 1250"),
-    setting("trpo CartPole", "rollouts of two steps of one environment", "little data",
-            "--num-envs 1 --rollout-len 2 --minibatch-size 2"),
     setting("trpo CartPole", "gamma 0", "discount", "--gamma 0"),
     world("trpo CartPole", "speeds are not observed", "empty observation", "SpeedlessObservation"),
     # ---- dqn
