@@ -138,6 +138,11 @@ class Log:
         late = self.late(self.col(name))
         return float(late.mean()) if len(late) >= FEWEST else math.nan
 
+    def course(self, name: str) -> tuple[float, float]:
+        """Mean of a column's first five values, and of its latest; NaN of fewer than five."""
+        known = self.known(name)
+        return float(known[:FEWEST].mean()) if len(known) >= FEWEST else math.nan, self.mean(name)
+
     def stands(self, mask: Mask, known: Mask | None = None) -> float | None:
         """Since how many env steps a condition has held, in four of five epochs; None if it does not, lately.
 

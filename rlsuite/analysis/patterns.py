@@ -28,16 +28,24 @@ CLIMBS_DOWN = 0.65
 """share of the epochs so far in which the policy's actions lose value; in sound runs it is up to a half"""
 LOOSE = 0.15
 """correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
-COLLAPSED, UNIFORM = 0.05, 0.98
-"""entropy as a share of its maximum"""
-LARGE_INPUT, UNLIKE_INPUTS = 30.0, 1000.0
-"""deviation of a feature, and ratio of deviations, that networks made for numbers of order 1 see badly"""
+COLLAPSED, UNIFORM, UNFALLEN = 0.05, 0.98, 0.95
+"""entropy as a share of its maximum; of what it began with"""
+LARGE_INPUT, SMALL_INPUT, FAR_INPUT, UNLIKE_INPUTS = 30.0, 0.02, 30.0, 1000.0
+"""deviation of a feature, its distance from 0 in deviations, and ratio of deviations, that networks see badly"""
 LARGE_RETURN, SMALL_RETURN, SMALL_REWARD = 2000.0, 0.1, 0.01
 """|discounted return| far from order 1 to 100; the second with |rewards| up to the third"""
 BEYOND = 0.5
 """of the range of discounted returns that the rewards seen allow: how far outside of it targets are"""
-FEW_SAMPLES, SMALL_MEMORY = 16, 500
-"""samples behind an update on-policy; transitions of a replay buffer"""
+FORESEEN = 0.45
+"""explained variance of a critic that knows what comes"""
+ALIKE = 0.1
+"""standard deviation of the values in that of the advantages, of a critic that tells no states apart"""
+TWINS, DEAR_ENTROPY = 10.0, 10.0
+"""times one critic's loss is the other's, and a nat of entropy the largest reward"""
+LUMP = 0.7
+"""share of the mean square of rewards that one step of each episode would make up"""
+FEW_SAMPLES, FEW_TOGETHER, SMALL_MEMORY = 16, 8, 500
+"""samples behind an update on-policy; of one gradient step, or a generation; transitions of a replay buffer"""
 RARE_UPDATES = 1e-3
 """gradient steps per env step, on average"""
 
@@ -174,27 +182,56 @@ def entropy_stays(log: Log) -> Finding | None:
     """The policy has found nothing to prefer."""
     if log.has("Epsilon") or not log.spent(0.5):
         return None
-    since = log.above("EntropyShare", UNIFORM)
+    since, (begun, last) = log.above("EntropyShare", UNIFORM), log.course("LogStd")
+    said, columns = f"{100 * log.mean('EntropyShare'):.1f}% of the largest entropy", ("EntropyShare",)
+    if log.has("Alpha"):  # it begins near the largest entropy, and is to leave it
+        (begun, last), columns = log.course("Entropy"), ("Entropy",)
+        said, since = f"an entropy of {last:.3g} nats", 0.0 if last > UNFALLEN * begun > 0 else None
+    elif log.on_policy and np.ptp(log.known("LogStd") if log.has("LogStd") else [0.0, 1.0]) < 0.02 and not log.learned:
+        said, columns, since = f"ln sigma has stayed at {begun:.2f}", ("LogStd",), 0.0
     if since is None:
         return None
-    text = f"the policy is as random as at its start: {100 * log.mean('EntropyShare'):.1f}% of the largest entropy"
-    causes = ("low learning rate", "no reward", "idle action", "credit", "empty observation", "endless exploration")
+    text = f"the policy is as random as at its start: {said}"
+    causes: tuple[str, ...] = (
+        "low learning rate",
+        "no reward",
+        "idle action",
+        "credit",
+        "empty observation",
+        "endless exploration",
+    )
+    if log.has("Alpha"):
+        causes = (
+            "policy not trained",
+            "critic not trained",
+            "endless exploration",
+            "low learning rate",
+            "late reward",
+            "little exploration",
+        )
+    elif log.has("LogStd"):
+        causes = ("low learning rate", "policy not trained", "no reward", "credit")
     if log.setting("ent_coef") > 0.05:
         causes = ("endless exploration", *causes[:-1])
     first = "is the reward ever seen? then a higher pi_lr"
-    return Finding("entropy does not fall", text, ("EntropyShare",), since, causes, 0.6, first, "Schulman")
+    return Finding("entropy does not fall", text, columns, since, causes, 0.6, first, "Schulman")
 
 
 def critic_explains_nothing(log: Log) -> Finding | None:
     """The critic is no better than a constant, late in the run."""
     if not log.spent(0.5) or log.learned:
         return None
-    value, ret = np.abs(log.late(log.col("ValueMean"))), abs(log.mean("ReturnMean"))
-    if len(value) and value[-1] > value[0] and value[-1] < 0.5 * ret:
+    value, ret = log.mean("ValueMean"), log.mean("ReturnMean")
+    if 0 < value * math.copysign(1, ret) < 0.6 * abs(ret):
         return None  # it is on its way
     # A critic that fits its targets explains the returns too, once they are due; exploration alone lowers that.
-    fits = log.mean("ExplainedVarianceTD") > 0.9
-    since = log.below("ExplainedVariance", 0.05 if log.on_policy or fits else -0.5)
+    fits, alike = log.mean("ExplainedVarianceTD") > 0.9, log.mean("ValueStd") < ALIKE * log.mean("AdvStd")
+    limit = -0.5
+    if fits or alike:
+        limit = 0.05
+    elif log.on_policy:
+        limit = -0.2
+    since = log.below("ExplainedVariance", limit)
     if since is None or log.mean("StdEpRet") < 1e-9:  # where episodes are equal, nothing needs to be explained
         return None
     text = f"the critic explains nothing of the returns: explained variance {log.mean('ExplainedVariance'):.2f}"
@@ -204,8 +241,9 @@ def critic_explains_nothing(log: Log) -> Finding | None:
         causes = ["credit", "targets", "bootstrap", "target network"]
     elif log.on_policy and log.mean("ExplainedVariance") < -1:
         causes = ["targets", "credit", "bootstrap", "high learning rate"]
-    elif log.mean("ValueStd") < 1e-3 * abs(log.mean("ReturnMean")):
-        causes = ["targets", "empty observation", "critic not trained", "low learning rate"]
+    elif alike:
+        text += ", and says nearly the same of all states"
+        causes = ["empty observation", "observation scale", "targets", "low learning rate", "credit"]
     first = "a higher vf_lr; --normalize-obs; then the critic's targets"
     return Finding(
         "the critic explains nothing", text, ("ExplainedVariance",), since, tuple(causes), 0.6, first, "Schulman"
@@ -246,7 +284,9 @@ def no_future(log: Log) -> Finding | None:
         return None
     text = f"the critic's targets are within ±{log.late(reach).mean():.4g}, and one reward is up to {size[-1]:.4g}: "
     text += "no future is in them"
-    causes = ("target network", "bootstrap", "discount")
+    causes = ("bootstrap", "discount", "targets")
+    if log.late(log.col("TargetGap")).mean() > 0.5 * abs(log.mean("ValueMean")):  # as of a target that stays near 0
+        causes = ("target network", "bootstrap", "discount")
     if log.setting("gamma") < 0.7:
         causes = ("discount", "bootstrap", "target network")
     first = "does the target network move? what is multiplied by gamma?"
@@ -292,26 +332,29 @@ def value_bias(log: Log) -> Finding | None:
 
 
 def inputs_unscaled(log: Log) -> Finding | None:
-    """What the networks see is far from order 1, or unlike."""
-    since = log.above("InputStdMax", LARGE_INPUT)
-    ratio = log.col("InputStdMax") / np.where(log.col("InputStdMin") > 1e-6, log.col("InputStdMin"), math.nan)
-    unlike = log.stands(ratio > UNLIKE_INPUTS, np.isfinite(ratio))
-    if (since is None and unlike is None) or log.config.get("normalize_obs"):
+    """What the networks see is far from order 1, far from 0, or unlike."""
+    if log.config.get("normalize_obs"):
         return None
-    text = f"a component of the networks' input has a deviation of {log.mean('InputStdMax'):.4g}"
-    text += f", and their deviations differ {log.late(ratio).mean():.4g} times" if unlike is not None else ""
-    causes = ("observation scale",)
-    first = "--normalize-obs"
-    return Finding(
-        "inputs are not of order 1",
-        text,
-        ("InputStdMax",),
-        min(x for x in (since, unlike) if x is not None),
-        causes,
-        0.8,
-        first,
-        "Schulman",
-    )
+    largest, least = log.col("InputStdMax"), log.col("InputStdMin")
+    largest, least = (np.where(values > 1e-6, values, math.nan) for values in (largest, least))
+    offset, ratio = log.col("InputAbsMax") / largest, largest / np.fmax.accumulate(least)
+    found = [
+        (log.stands(values > limit, np.isfinite(values)), what.format(log.late(values)[-1:].mean()))
+        for values, limit, what in (
+            (largest, LARGE_INPUT, "deviations are up to {:.4g}"),
+            (1 / largest, 1 / SMALL_INPUT, "none deviates by more than 1/{:.4g}"),
+            (offset, FAR_INPUT, "one is {:.0f} deviations from 0"),
+            (ratio, UNLIKE_INPUTS, "deviations differ {:.4g} times"),
+        )
+        if np.isfinite(values).any()
+    ]
+    said = [(since, text) for since, text in found if since is not None]
+    if not said:
+        return None
+    text = f"of the components of the networks' input, {', '.join(text for _, text in said)}"
+    columns, name = ("InputStdMax", "InputStdMin", "InputAbsMax"), "inputs are not of order 1"
+    first = min(since for since, _ in said)
+    return Finding(name, text, columns, first, ("observation scale",), 0.8, "--normalize-obs", "Schulman")
 
 
 def rewards_unscaled(log: Log) -> Finding | None:
@@ -330,6 +373,23 @@ def rewards_unscaled(log: Log) -> Finding | None:
     causes = ("reward scale",)
     first = "scale rewards in the environment, or --scale-reward"
     return Finding("returns are not of order 1", text, ("ReturnMean", "RewMean"), since, causes, 0.8, first, "Schulman")
+
+
+def part_never_varies(log: Log) -> Finding | None:
+    """A component of the observation has been the same in every state so far."""
+    least = log.known("InputStdMin")
+    one_hot = log.known("InputAbsMax").max(initial=0) <= 1 + 1e-6  # most states are never seen
+    if (
+        len(least) < FEWEST
+        or least.max() > 1e-6
+        or one_hot
+        or not log.spent(0.2)
+        or log.above("InputStdMax", 1e-6) is None
+    ):
+        return None
+    text = f"a component of the observation has never varied, while others deviate by {log.mean('InputStdMax'):.2g}"
+    first, name = "which one is it, and what should it say?", "a part of the observation never varies"
+    return Finding(name, text, ("InputStdMin",), 0.0, ("empty observation",), 0.6, first, "Rahtz")
 
 
 def no_reward(log: Log) -> Finding | None:
@@ -359,17 +419,29 @@ def returns_nothing(log: Log) -> Finding | None:
 
 
 def late_reward(log: Log) -> Finding | None:
-    """All reward comes with an episode's end, long after what earned it."""
+    """One step of an episode brings its reward, long after what earned it."""
     size, length = log.reward_size, log.col("EpLen")
     extreme = np.fmax(np.abs(log.col("MaxEpRet")), np.abs(log.col("MinEpRet")))
-    late = (size > 0) & (extreme > 0) & (np.abs(size - extreme) < 0.05 * size) & (length > 10)
-    since = log.stands(late, np.isfinite(extreme) & (extreme > 0))
+    whole = (size > 0) & (extreme > 0) & (np.abs(size - extreme) < 0.05 * size)
+    # Of the rewards' mean square: 1 where a single step of each episode brings all. A fall may cost as much.
+    lump = size**2 / (length * (log.col("RewStd") ** 2 + log.col("RewMean") ** 2)) > LUMP
+    lump &= (log.col("TruncatedShare") > 0.9) | (log.col("RewMax") >= size)
+    since = log.stands((whole | lump) & (length > 10), np.isfinite(extreme) & (extreme > 0))
     if since is None or log.learned:
         return None
-    text = f"one step of an episode brings all of its reward, and episodes take {log.mean('EpLen'):.0f} steps"
-    causes = ("late reward",)
+    text = f"one step of an episode brings {log.late(size).mean():.4g}, nearly all that its rewards differ by, and "
+    text += f"episodes take {log.mean('EpLen'):.0f} steps"
     first = "reward a part of the way; a higher lam or gamma"
-    return Finding("the reward comes at the end", text, ("RewMax", "RewMin"), since, causes, 0.6, first, "Schulman")
+    return Finding(
+        "the reward comes at the end",
+        text,
+        ("RewMax", "RewMin", "RewStd"),
+        since,
+        ("late reward",),
+        0.9,
+        first,
+        "Schulman",
+    )
 
 
 def short_horizon(log: Log) -> Finding | None:
@@ -436,14 +508,22 @@ def temperature_runs(log: Log) -> Finding | None:
 def few_samples(log: Log) -> Finding | None:
     """Updates rest on a handful of samples, or on the newest ones only."""
     together = log.setting("rollout_len") * log.setting("num_envs") * float(log.config.get("ranks") or 1)
-    if log.on_policy and together < FEW_SAMPLES and log.setting("rollout_len") > 0:
-        text = f"each update is made from {together:.0f} steps"
-        causes = ("little data",)
-        first = "a longer --rollout-len, more --num-envs"
-        return Finding("few samples per update", text, (), 0.0, causes, 0.7, first, "Schulman")
-    if log.setting("buffer_size") < SMALL_MEMORY:
-        text = f"the replay buffer holds {log.setting('buffer_size'):.0f} transitions"
-        return Finding("a small memory", text, (), 0.0, ("little data",), 0.7, "--buffer-size 100000", "Schulman")
+    rows = (
+        (
+            together if log.on_policy else math.nan,
+            FEW_SAMPLES,
+            "steps of a rollout",
+            "a longer --rollout-len, more --num-envs",
+        ),
+        (log.setting("minibatch_size"), FEW_TOGETHER, "samples of a minibatch", "--minibatch-size 64"),
+        (log.setting("batch_size"), FEW_TOGETHER, "transitions of a batch", "--batch-size 128"),
+        (log.setting("population"), FEW_TOGETHER, "candidates of a generation", "--population 40"),
+        (log.setting("buffer_size"), SMALL_MEMORY, "transitions of the replay buffer", "--buffer-size 100000"),
+    )
+    for count, least, what, first in rows:
+        if count < least:
+            text = f"each update rests on {count:.0f} {what}"
+            return Finding("few samples per update", text, (), 0.0, ("little data",), 0.7, first, "Schulman")
     return None
 
 
@@ -514,6 +594,9 @@ def tests_never_change(log: Log) -> Finding | None:
     text = f"test episodes return exactly {tests[0]:.5g} after every epoch, while the policy changes"
     causes = ("idle action", "empty observation")
     first = "does an action change the next observation? python -m rlsuite.preflight says"
+    begun, last = log.course("AverageEpRet")
+    if log.learned or abs(last - begun) > max(log.mean("StdEpRet"), log.chance[1]):
+        causes, first = ("policy not trained", "idle action"), "is the policy that is tested the one that is trained?"
     return Finding("test episodes never change", text, ("AverageTestEpRet", "KL"), 0.0, causes, 0.9, first, "ours")
 
 
@@ -521,7 +604,7 @@ def worse_than_chance(log: Log) -> Finding | None:
     """It plays worse than at random."""
     chance, spread = log.chance
     ret = log.col("AverageEpRet")
-    since = log.stands(ret < chance - spread, np.isfinite(ret))
+    since = log.stands(ret < chance - 1.5 * spread, np.isfinite(ret))
     if since is None or not log.spent(0.3) or not spread > 0:
         return None
     text = f"it returns {log.mean('AverageEpRet'):.4g}, and random play {chance:.4g} ± {spread:.3g}"
@@ -544,33 +627,6 @@ def length_against_return(log: Log) -> Finding | None:
     return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.5, first, "RLExplorer")
 
 
-def entropy_constant(log: Log) -> Finding | None:
-    """The entropy has stopped below its maximum: a subset of the actions is taken at random."""
-    share = log.late(log.col("EntropyShare"))
-    if log.has("Epsilon") or not log.spent(0.5) or log.learned or len(share) < FEWEST:
-        return None
-    since = log.stands(np.abs(log.col("EntropyShare") - share.mean()) < 0.02)
-    if since is None or not COLLAPSED < share.mean() < 0.9:
-        return None
-    text = f"the entropy stays at {share.mean():.2f} of its maximum: some actions are taken at random, others never"
-    causes = ("little exploration", "low learning rate", "high learning rate")
-    first = "a higher ent_coef; how often is each action taken?"
-    return Finding("entropy constant", text, ("EntropyShare",), since, causes, 0.5, first, "Schulman")
-
-
-def entropy_swings(log: Log) -> Finding | None:
-    """The policy is certain, then random, then certain again."""
-    share = log.late(log.col("EntropyShare"))
-    if log.has("Epsilon") or log.learned or len(share) < 2 * FEWEST:
-        return None
-    turns = int((np.diff(np.sign(share - np.median(share))) != 0).sum())
-    if np.ptp(share) < 0.4 or turns < len(share) // 3:
-        return None
-    text = f"the entropy swings between {share.min():.2f} and {share.max():.2f} of its maximum"
-    causes = ("high learning rate", "little data")
-    return Finding("entropy swings", text, ("EntropyShare",), 0.0, causes, 0.6, "a lower pi_lr", "Schulman")
-
-
 def entropy_falls_fast(log: Log) -> Finding | None:
     """At this pace the policy is certain long before the budget is spent, and it is not getting better."""
     share, steps = log.col("EntropyShare"), log.steps
@@ -587,41 +643,18 @@ def entropy_falls_fast(log: Log) -> Finding | None:
     return Finding("entropy falls fast", text, ("EntropyShare",), 0.0, causes, 0.7, first, "Schulman")
 
 
-def sigma_stays(log: Log) -> Finding | None:
-    """The standard deviation of a Gaussian policy has not moved."""
-    sigma = log.col("LogStd")
-    known = sigma[np.isfinite(sigma)]
-    if not log.on_policy or log.learned or not log.spent(0.5) or len(known) < 2 * FEWEST:
-        return None
-    if abs(log.late(sigma).mean() - known[0]) > 0.01:
-        return None
-    text = f"ln sigma has stayed at {known[0]:.2f}"
-    causes = ("low learning rate", "policy not trained", "no reward", "credit")
-    return Finding("sigma never falls", text, ("LogStd",), 0.0, causes, 0.6, "a higher pi_lr", "Schulman")
-
-
-def kl_spikes(log: Log) -> Finding | None:
-    """Single epochs change the policy fifty times as much as others."""
-    kl = log.late(log.col("KL"))
-    if not log.on_policy or log.learned or len(kl) < FEWEST:
-        return None
-    if not kl.max() > max(1.0, 50 * np.median(kl)):
-        return None
-    since = float(log.steps[np.flatnonzero(log.col("KL") >= kl.max())[0]])
-    text = f"the KL of an epoch spikes to {kl.max():.2g} nats where its median is {np.median(kl):.2g}"
-    causes = ("high learning rate", "little data", "reward scale")
-    return Finding("KL spikes", text, ("KL",), since, causes, 0.6, "a lower pi_lr; target_kl", "Schulman")
-
-
 def gradients_clipped(log: Log) -> Finding | None:
     """Every gradient of the policy is a hundred times as long as the longest that is taken."""
     limit, since = log.setting("max_grad_norm"), log.above("ClippedGradPi", 0.99)
-    if since is None or log.learned or not log.mean("GradNormPi") > 100 * limit:
+    times = log.mean("GradNormPi") / limit if limit > 0 else math.nan
+    if since is None or not times > 100 or (log.learned and times < 1e4):
         return None
     text = f"every gradient of the policy is clipped, from {log.mean('GradNormPi'):.3g} to {limit:g}"
-    causes = ("reward scale", "high learning rate", "observation scale")
-    first = "--scale-reward; a lower pi_lr"
-    return Finding("every gradient is clipped", text, ("GradNormPi",), since, causes, 0.5, first, "RLExplorer")
+    causes: tuple[str, ...] = ("reward scale", "high learning rate", "observation scale")
+    if limit < 1e-3:
+        causes = ("low learning rate",)
+    first = "a larger max_grad_norm" if limit < 1e-3 else "--scale-reward; a lower pi_lr"
+    return Finding("every gradient is clipped", text, ("GradNormPi",), since, causes, 0.7, first, "RLExplorer")
 
 
 def stops_early(log: Log) -> Finding | None:
@@ -674,22 +707,6 @@ def critic_knows_before(log: Log) -> Finding | None:
     return Finding("explained from the start", text, ("ExplainedVariance",), 0.0, causes, 0.6, first, "Schulman")
 
 
-def explained_no_more(log: Log) -> Finding | None:
-    """The critic has explained the returns, and no longer does."""
-    explained = log.col("ExplainedVariance")
-    known = explained[np.isfinite(explained)]
-    if len(known) < 3 * FEWEST or log.learned:
-        return None
-    means = np.convolve(known, np.full(FEWEST, 1 / FEWEST), "valid")
-    best, since = means.max(), float(log.steps[np.isfinite(explained)][means.argmax() + FEWEST - 1])
-    if best < 0.6 or log.mean("ExplainedVariance") > 0.1:
-        return None
-    text = f"explained variance has fallen from {best:.2f} to {log.mean('ExplainedVariance'):.2f}"
-    causes = ("high learning rate", "targets", "little data")
-    first = "a lower vf_lr, or q_lr"
-    return Finding("the critic explains no more", text, ("ExplainedVariance",), since, causes, 0.5, first, "Schulman")
-
-
 def all_episodes_equal(log: Log) -> Finding | None:
     """Whatever it does, all episodes are the same."""
     spread, length = log.col("StdEpRet"), log.col("EpLen")
@@ -718,11 +735,16 @@ def acts_in_vain(log: Log) -> Finding | None:
     """The policy changes, and what it returns is what random play returns."""
     (chance, spread), ret = log.chance, log.col("AverageEpRet")
     known = np.isfinite(ret) & ~(log.col("EntropyShare") >= 0.9)
-    since = log.stands(np.abs(ret - chance) < 0.5 * spread, known)
-    if since is None or log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
+    if log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
         return None
-    begun = ret[np.isfinite(ret)][:2].mean()  # before it had learned anything, of more episodes than random play had
-    if abs(ret[known].mean() - begun) > 3 * float(ret[known].std(ddof=1)) / math.sqrt(min(2, known.sum())):
+    begun, last = log.course("AverageEpRet")
+    # A critic that knows what comes, and a policy that can't change it.
+    foreseen = log.mean("ExplainedVariance") > FORESEEN and abs(last - begun) < 0.5 * log.mean("StdEpRet")
+    since = 0.0 if foreseen else log.stands(np.abs(ret - chance) < 0.5 * spread, known)
+    # Before it had learned anything, of more episodes than random play had.
+    early = ret[np.isfinite(ret)][:2].mean()
+    moved = abs(ret[known].mean() - early) > 3 * float(ret[known].std(ddof=1)) / math.sqrt(2)
+    if since is None or (moved and not foreseen):
         return None
     text = f"the policy changes (KL {log.mean('KL'):.2g} in an epoch), and its returns stay those of random play: "
     text += f"{ret[known].mean():.4g}, random {chance:.4g}"
@@ -746,6 +768,44 @@ def learned_and_lost(log: Log) -> Finding | None:
     causes = ("high learning rate", "little data", "bootstrap")
     first = "a lower learning rate; lr_schedule linear"
     return Finding("learned and lost", text, ("AverageEpRet",), since, causes, 0.6, first, "Rahtz")
+
+
+def critics_differ(log: Log) -> Finding | None:
+    """Two critics of the same targets, of which one does not learn them."""
+    first, second = log.col("LossQ"), log.col("LossQ2")
+    times = np.fmax(first / second, second / first)
+    since = log.stands(times > TWINS, np.isfinite(times))
+    if since is None:
+        return None
+    text = f"the loss of one critic is {log.late(times).mean():.3g} times the other's, of the same targets"
+    causes = ("critic not trained", "targets")
+    try_first = "do both losses reach both critics' parameters?"
+    return Finding("the critics differ", text, ("LossQ", "LossQ2"), since, causes, 1.0, try_first, "ours")
+
+
+def bonus_above_rewards(log: Log) -> Finding | None:
+    """A nat of entropy is worth more than any reward."""
+    worth = log.col("Alpha") / log.reward_size
+    since = log.stands(worth > DEAR_ENTROPY, np.isfinite(worth))
+    if since is None:
+        return None
+    text = f"a nat of entropy is worth {log.late(worth).mean():.3g} times the largest reward"
+    causes = ("endless exploration", "reward scale")
+    return Finding("entropy outweighs rewards", text, ("Alpha", "RewMax"), since, causes, 0.8, "a lower alpha", "ours")
+
+
+def values_of_the_other_sign(log: Log) -> Finding | None:
+    """Values are positive where no reward is, or negative where none is."""
+    value, ret = log.col("ValueMean"), log.col("ReturnMean")
+    one_way = np.nanmax(log.known("RewMax"), initial=0) <= 0 or np.nanmin(log.known("RewMin"), initial=0) >= 0
+    since = log.stands(value * np.sign(ret) < -0.3 * np.abs(ret), np.isfinite(value * ret) & (np.abs(ret) > 0.1))
+    if since is None or not one_way or log.has("Alpha"):
+        return None
+    text = f"values are {log.mean('ValueMean'):.4g} where returns are {log.mean('ReturnMean'):.4g}, and all rewards "
+    text += "have the returns' sign"
+    causes = ("sign", "targets", "bootstrap")
+    first = "the sign of rewards in the targets"
+    return Finding("values of the other sign", text, ("ValueMean", "ReturnMean"), since, causes, 0.9, first, "ours")
 
 
 def elite_is_worse(log: Log) -> Finding | None:
@@ -791,10 +851,10 @@ PATTERNS: Sequence[Rule] = (
     no_number, policy_stands_still, policy_creeps, critic_stands_still, update_against_advantages,
     update_deaf_to_advantages, advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays,
     critic_explains_nothing, beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled,
-    rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon, noise_off,
-    greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance, length_against_return,
-    entropy_constant, entropy_swings, entropy_falls_fast, sigma_stays, kl_spikes, wild_step, grows_without_end,
-    gradients_clipped, stops_early, critic_knows_before, explained_no_more, all_episodes_equal, cut_off_early,
-    acts_in_vain, learned_and_lost, elite_is_worse, elite_is_lucky, critic_does_not_fit, books_are_right,
-    critic_leaps, tests_never_change, not_learning,
+    part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon,
+    noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance,
+    length_against_return, entropy_falls_fast, wild_step, grows_without_end, gradients_clipped, stops_early,
+    critic_knows_before, all_episodes_equal, cut_off_early, acts_in_vain, learned_and_lost, elite_is_worse,
+    elite_is_lucky, critics_differ, bonus_above_rewards, values_of_the_other_sign, critic_does_not_fit,
+    books_are_right, critic_leaps, tests_never_change, not_learning,
 )  # fmt: skip

@@ -112,6 +112,14 @@ THRESHOLDS: Sequence[Threshold] = (
         ("little exploration", "old policy"), 0.8, "--log-std-init -0.5", "ours", learning=True,
     ),
     Threshold(
+        "the candidates hardly differ", "ParamStd", NEVER, 1e-3, "the parameters of candidates deviate by {mean}",
+        ("little exploration",), 1.0, "a higher std_init", "ours", learning=True,
+    ),
+    Threshold(
+        "noise above all actions", "ActNoise", 1.0, -NEVER, "the noise is {mean} times half the range of actions",
+        ("endless exploration",), 0.8, "--act-noise 0.1", "ours", learning=True,
+    ),
+    Threshold(
         "exploration never ends", "Epsilon", 0.5, -NEVER, "{percent} of the actions are still random",
         ("endless exploration",), 0.8, "a lower epsilon_end, a shorter epsilon_share", "RLExplorer",
         learning=True, share=0.5,
