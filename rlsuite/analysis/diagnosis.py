@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 LATELY = 0.25
 """share of the epochs so far that a finding is about: what was, and is no more, is no finding"""
-FEWEST = 5
+FEWEST = 4
 """epochs that it is about at least; a run with fewer has no findings but those of its first epochs"""
 TRAINED = ("UpdateRatio", "GradNorm", "ClippedGrad", "KL", "TargetGap", "ActorGain", "GreedyFlips")
 """beginnings of columns that say nothing before the first update"""
@@ -129,17 +129,17 @@ class Log:
         return float(self.col("AverageEpRet")[known[0]]), float(self.col("StdEpRet")[known[0]])
 
     def late(self, values: Array) -> Array:
-        """The latest finite values of a column, of a quarter of the epochs so far, or of five."""
+        """The latest finite values of a column, of a quarter of the epochs so far, or of four."""
         known = values[np.isfinite(values)]
         return known[-max(FEWEST, math.ceil(LATELY * len(self))) :]
 
     def mean(self, name: str) -> float:
-        """Mean of the latest values of a column; NaN of fewer than five."""
+        """Mean of the latest values of a column; NaN of fewer than four."""
         late = self.late(self.col(name))
         return float(late.mean()) if len(late) >= FEWEST else math.nan
 
     def course(self, name: str) -> tuple[float, float]:
-        """Mean of a column's first five values, and of its latest; NaN of fewer than five."""
+        """Mean of a column's first four values, and of its latest; NaN of fewer than four."""
         known = self.known(name)
         return float(known[:FEWEST].mean()) if len(known) >= FEWEST else math.nan, self.mean(name)
 
@@ -176,7 +176,7 @@ class Log:
         return bool(len(self) and self.col("GradSteps")[-1] > 0)
 
     def spent(self, share: float) -> bool:
-        """Whether that much of the budget is spent, and five epochs at least."""
+        """Whether that much of the budget is spent, and four epochs at least."""
         return self.share >= share and len(self) >= FEWEST
 
     def below(self, name: str, limit: float) -> float | None:
@@ -220,8 +220,8 @@ class Diagnosis(NamedTuple):
 def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
     """Ask all rules, and weigh the causes.
 
-    Each finding gives its causes weight, less from the first to the last of them, in proportion to its severity. The
-    cause with the most weight explains the most.
+    Each finding shares its severity among its causes, less from the first to the last of them: the fewer it has, the
+    more it says of each. The cause with the most weight explains the most.
     """
     trained = np.nan_to_num(log.col("KL")).any() or any(map(log.has, ("UpdateRatioPi", "UpdateRatioQ")))
     if "KL" in log.columns and not trained:  # random play, or a replay buffer that is being filled
@@ -232,6 +232,7 @@ def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
     found.sort(key=lambda finding: (-finding.severity, finding.since))
     weight: dict[str, float] = {}
     for finding in found:
-        for place, cause in enumerate(finding.causes):
-            weight[cause] = weight.get(cause, 0.0) + finding.severity / (1 + place)
+        shares = {cause: 1 / (1 + place) for place, cause in enumerate(finding.causes)}
+        for cause, share in shares.items():
+            weight[cause] = weight.get(cause, 0.0) + finding.severity * share / sum(shares.values())
     return Diagnosis(found, sorted(weight, key=lambda cause: -weight[cause]))

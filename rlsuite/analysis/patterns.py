@@ -40,7 +40,9 @@ FORESEEN = 0.45
 """explained variance of a critic that knows what comes"""
 ALIKE = 0.1
 """standard deviation of the values in that of the advantages, of a critic that tells no states apart"""
-TWINS, DEAR_ENTROPY = 10.0, 10.0
+WALKED = 0.2
+"""nats of all epochs together that make another policy"""
+TWINS, DEAR_ENTROPY = 10.0, 20.0
 """times one critic's loss is the other's, and a nat of entropy the largest reward"""
 LUMP = 0.7
 """share of the mean square of rewards that one step of each episode would make up"""
@@ -182,39 +184,23 @@ def entropy_stays(log: Log) -> Finding | None:
     """The policy has found nothing to prefer."""
     if log.has("Epsilon") or not log.spent(0.5):
         return None
-    since, (begun, last) = log.above("EntropyShare", UNIFORM), log.course("LogStd")
-    said, columns = f"{100 * log.mean('EntropyShare'):.1f}% of the largest entropy", ("EntropyShare",)
-    if log.has("Alpha"):  # it begins near the largest entropy, and is to leave it
-        (begun, last), columns = log.course("Entropy"), ("Entropy",)
-        said, since = f"an entropy of {last:.3g} nats", 0.0 if last > UNFALLEN * begun > 0 else None
-    elif log.on_policy and np.ptp(log.known("LogStd") if log.has("LogStd") else [0.0, 1.0]) < 0.02 and not log.learned:
-        said, columns, since = f"ln sigma has stayed at {begun:.2f}", ("LogStd",), 0.0
+    since, columns = log.above("EntropyShare", UNIFORM), ("EntropyShare",)
+    said = f"{100 * log.mean('EntropyShare'):.1f}% of the largest entropy"
+    causes = ["low learning rate", "no reward", "idle action", "credit", "empty observation", "endless exploration"]
+    sigma, (begun, last) = log.known("LogStd"), log.course("Entropy")
+    if log.has("Alpha") and last > UNFALLEN * begun > 0:  # it begins near the largest entropy, and is to leave it
+        since, columns, said = 0.0, ("Entropy",), f"{last:.3g} nats, {begun:.3g} at first"
+        causes = ["policy not trained", "critic not trained", "endless exploration", "low learning rate", "late reward"]
+        causes += ["little exploration"]
+    elif log.on_policy and len(sigma) and np.ptp(sigma) < 0.02 and not log.learned:
+        since, columns, said = 0.0, ("LogStd",), f"ln sigma has stayed at {sigma[0]:.2f}"
+        causes = ["low learning rate", "policy not trained", "no reward", "credit"]
     if since is None:
         return None
-    text = f"the policy is as random as at its start: {said}"
-    causes: tuple[str, ...] = (
-        "low learning rate",
-        "no reward",
-        "idle action",
-        "credit",
-        "empty observation",
-        "endless exploration",
-    )
-    if log.has("Alpha"):
-        causes = (
-            "policy not trained",
-            "critic not trained",
-            "endless exploration",
-            "low learning rate",
-            "late reward",
-            "little exploration",
-        )
-    elif log.has("LogStd"):
-        causes = ("low learning rate", "policy not trained", "no reward", "credit")
     if log.setting("ent_coef") > 0.05:
-        causes = ("endless exploration", *causes[:-1])
-    first = "is the reward ever seen? then a higher pi_lr"
-    return Finding("entropy does not fall", text, columns, since, causes, 0.6, first, "Schulman")
+        causes = ["endless exploration", *causes[:-1]]
+    text, first = f"the policy is as random as at its start: {said}", "is the reward ever seen? then a higher pi_lr"
+    return Finding("entropy does not fall", text, columns, since, tuple(causes), 0.6, first, "Schulman")
 
 
 def critic_explains_nothing(log: Log) -> Finding | None:
@@ -267,7 +253,7 @@ def beyond_the_possible(log: Log) -> Finding | None:
         return None
     text = f"the critic's targets reach from {log.mean('TargetMin'):.4g} to {log.mean('TargetMax'):.4g}; "
     text += f"the rewards allow {low[-1] * unit:.4g} to {high[-1] * unit:.4g}"
-    causes = ("bootstrap", "target network", "high learning rate", "sign", "reward scale")
+    causes = ("bootstrap", "targets", "high learning rate", "target network", "sign")
     first = "are terminal states cut off in the targets? then a slower target network, a lower q_lr"
     return Finding(
         "values beyond what is possible", text, ("TargetMax", "TargetMin"), since, causes, 0.9, first, "ours"
@@ -305,7 +291,7 @@ def targets_frozen(log: Log) -> Finding | None:
         name = "the target network does not lag"
         return Finding(name, text, ("TargetGap",), 0.0, ("target network",), 0.6, first, "Rahtz")
     td, scale = log.late(log.col("TDError")).mean(), max(float(np.nanmedian(log.late(values))), 1e-9)
-    far = gap > 2 * np.fmax(values, 1e-9)
+    far = gap > np.fmax(2 * values, 0.3 * np.abs(log.col("ValueMean")))
     since = log.stands(far, known)
     if since is None or td > 2 * late.mean() or scale < 1e-6:
         return None
@@ -339,10 +325,10 @@ def inputs_unscaled(log: Log) -> Finding | None:
     largest, least = (np.where(values > 1e-6, values, math.nan) for values in (largest, least))
     offset, ratio = log.col("InputAbsMax") / largest, largest / np.fmax.accumulate(least)
     found = [
-        (log.stands(values > limit, np.isfinite(values)), what.format(log.late(values)[-1:].mean()))
+        (log.stands(values > limit, np.isfinite(values)), what.format(abs(log.late(values)[-1])))
         for values, limit, what in (
             (largest, LARGE_INPUT, "deviations are up to {:.4g}"),
-            (1 / largest, 1 / SMALL_INPUT, "none deviates by more than 1/{:.4g}"),
+            (-largest, -SMALL_INPUT, "no deviation is above {:.2g}"),
             (offset, FAR_INPUT, "one is {:.0f} deviations from 0"),
             (ratio, UNLIKE_INPUTS, "deviations differ {:.4g} times"),
         )
@@ -425,9 +411,9 @@ def late_reward(log: Log) -> Finding | None:
     whole = (size > 0) & (extreme > 0) & (np.abs(size - extreme) < 0.05 * size)
     # Of the rewards' mean square: 1 where a single step of each episode brings all. A fall may cost as much.
     lump = size**2 / (length * (log.col("RewStd") ** 2 + log.col("RewMean") ** 2)) > LUMP
-    lump &= (log.col("TruncatedShare") > 0.9) | (log.col("RewMax") >= size)
-    since = log.stands((whole | lump) & (length > 10), np.isfinite(extreme) & (extreme > 0))
-    if since is None or log.learned:
+    late = lump & (whole | (log.col("TruncatedShare") > 0.9) | (log.col("RewTerminal") > 0.3 * size))
+    since = log.stands(late & (length > 10), np.isfinite(extreme) & (extreme > 0))
+    if since is None or (log.learned and log.stands(whole & lump) is None):
         return None
     text = f"one step of an episode brings {log.late(size).mean():.4g}, nearly all that its rewards differ by, and "
     text += f"episodes take {log.mean('EpLen'):.0f} steps"
@@ -547,7 +533,7 @@ def critic_does_not_fit(log: Log) -> Finding | None:
     causes: tuple[str, ...] = ("credit", "high learning rate", "critic not trained", "sign", "targets")
     if log.mean("ValueStd") < 0.1 * abs(log.mean("ValueMean")):
         text += ", and it says nearly the same of all states"
-        causes = ("targets", "credit", "critic not trained", "empty observation")
+        causes = ("targets", "empty observation", "credit", "critic not trained")
     if log.mean("DeadUnits") > 0.5:
         causes = ("high learning rate", "observation scale", "targets")
     first = "do Q(s, a), rewards and next states belong to the same transitions? then the learning rate"
@@ -610,7 +596,7 @@ def worse_than_chance(log: Log) -> Finding | None:
     text = f"it returns {log.mean('AverageEpRet'):.4g}, and random play {chance:.4g} ± {spread:.3g}"
     causes = ("sign", "high learning rate", "little exploration", "bootstrap")
     first = "the sign of rewards and losses"
-    return Finding("worse than random play", text, ("AverageEpRet",), since, causes, 0.4, first, "Schulman")
+    return Finding("worse than random play", text, ("AverageEpRet",), since, causes, 0.25, first, "Schulman")
 
 
 def length_against_return(log: Log) -> Finding | None:
@@ -689,7 +675,7 @@ def grows_without_end(log: Log) -> Finding | None:
             causes = ("high learning rate", "bootstrap", "reward scale")
             loss = log.known(f"Loss{name[-1]}")
             if len(loss) and loss[-1] > EXPLODED * loss[0] > 0:  # such a loss is climbed
-                causes = ("sign", "high learning rate", "bootstrap")
+                causes = ("sign", "bootstrap", "targets")
             first = "the sign of the loss; a lower learning rate, a slower target network"
             since = float(log.steps[np.flatnonzero(log.col(name) > late / 2)[0]])
             return Finding("it grows without end", text, (name,), since, causes, 0.6, first, "RLExplorer")
@@ -735,7 +721,7 @@ def acts_in_vain(log: Log) -> Finding | None:
     """The policy changes, and what it returns is what random play returns."""
     (chance, spread), ret = log.chance, log.col("AverageEpRet")
     known = np.isfinite(ret) & ~(log.col("EntropyShare") >= 0.9)
-    if log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or not log.mean("KL") > 1e-3:
+    if log.learned or not log.spent(0.5) or known.sum() < 2 * FEWEST or np.nansum(log.col("KL")) < WALKED:
         return None
     begun, last = log.course("AverageEpRet")
     # A critic that knows what comes, and a policy that can't change it.
@@ -798,7 +784,7 @@ def values_of_the_other_sign(log: Log) -> Finding | None:
     """Values are positive where no reward is, or negative where none is."""
     value, ret = log.col("ValueMean"), log.col("ReturnMean")
     one_way = np.nanmax(log.known("RewMax"), initial=0) <= 0 or np.nanmin(log.known("RewMin"), initial=0) >= 0
-    since = log.stands(value * np.sign(ret) < -0.3 * np.abs(ret), np.isfinite(value * ret) & (np.abs(ret) > 0.1))
+    since = log.stands(value * np.sign(ret) < -2 * np.fmax.accumulate(log.reward_size), np.isfinite(value * ret))
     if since is None or not one_way or log.has("Alpha"):
         return None
     text = f"values are {log.mean('ValueMean'):.4g} where returns are {log.mean('ReturnMean'):.4g}, and all rewards "

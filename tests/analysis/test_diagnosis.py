@@ -194,6 +194,57 @@ def test_the_cause_that_explains_most_comes_first():
     assert [finding.severity for finding in found.evidence] == [0.5, 0.6], "the second speaks for credit alone"
 
 
+def test_a_finding_of_few_causes_says_more_of_each():
+    def says(*causes):
+        return lambda log: Finding("x", "", (), 0.0, causes, 0.6, "", "")
+
+    assert diagnose(Log({}, {}), [says("sign", "credit", "targets"), says("credit"), says("discount")]).causes == [
+        "credit", "discount", "sign", "targets",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "log"),
+    [
+        ("a part of the observation never varies", low(ON_POLICY, InputStdMin=np.where(T < 0.5, 0.1, 0.0))),
+        ("a part of the observation never varies", low(ON_POLICY, InputStdMin=0.0, InputAbsMax=1.0)),
+        ("the reward comes at the end", low(DQN, RewMin=-60.0, RewMax=0.5, RewTerminal=-60.0, RewStd=7.0, EpLen=80.0)),
+        ("the critics differ", low(SAC, LossQ=1.0, LossQ2=2.0)),
+        ("entropy outweighs rewards", low(SAC, Alpha=5.0)),
+        ("inputs are not of order 1", low(ON_POLICY, InputStdMax=0.1, InputAbsMax=1.0, InputStdMin=0.02)),
+        ("values of the other sign", low(DQN, ValueMean=-0.5)),
+        ("entropy does not fall", low(SAC, Entropy=1.4 - 0.5 * T)),
+    ],
+)
+def test_what_looks_like_a_fault_and_is_none_is_not_said(rule, log):
+    assert rule not in names(log)
+
+
+@pytest.mark.parametrize(
+    ("rule", "log", "cause"),
+    [
+        ("inputs are not of order 1", low(ON_POLICY, InputStdMax=0.003), "observation scale"),
+        ("inputs are not of order 1", low(ON_POLICY, InputAbsMax=100.0), "observation scale"),
+        ("entropy does not fall", low(SAC, Entropy=0.68), "policy not trained"),
+        ("entropy does not fall", low(ON_POLICY, LogStd=-0.5), "low learning rate"),
+        ("every gradient is clipped", changed(ON_POLICY, config={"max_grad_norm": 1e-9}), "low learning rate"),
+        ("it acts in vain", low(ON_POLICY, ExplainedVariance=0.9, KL=0.05), "idle action"),
+        ("the critic explains nothing", low(ON_POLICY, ExplainedVariance=0.0, ValueStd=0.01), "empty observation"),
+        ("test episodes never change", changed(CEM, AverageTestEpRet=21.5, StdTestEpRet=7.0), "policy not trained"),
+    ],
+)  # fmt: skip
+def test_the_same_finding_has_another_cause_where_the_columns_say_so(rule, log, cause):
+    (found,) = [finding for finding in diagnose(log, RULES).findings if finding.rule == rule]
+    assert cause == found.causes[0]
+
+
+def test_targets_without_a_future_tell_a_still_target_from_a_short_horizon():
+    still, moving = (low(DQN, TargetMax=1.0, TargetGap=gap) for gap in (30.0, 0.4))
+    rule = "no future in the targets"
+    first = [[f.causes[0] for f in diagnose(log, RULES).findings if f.rule == rule] for log in (still, moving)]
+    assert first == [["target network"], ["bootstrap"]]
+
+
 def test_an_empty_log_has_no_findings():
     assert names(Log({}, CONFIG)) == []
 
