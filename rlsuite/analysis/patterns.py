@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlsuite.analysis.diagnosis import FEWEST, Finding, Log, Rule
+from rlsuite.analysis.thresholds import CREEPS
 
 STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
@@ -50,8 +51,8 @@ LUMP = 0.7
 """share of the mean square of rewards that one step of each episode would make up"""
 FEW_SAMPLES, FEW_TOGETHER, SMALL_MEMORY = 16, 8, 500
 """samples behind an update on-policy; of one gradient step, or a generation; transitions of a replay buffer"""
-RARE_UPDATES = 1e-3
-"""gradient steps per env step, on average"""
+RARE_UPDATES = 1e-3, 0.02
+"""gradient steps per env step, on average: on rollouts, and of a replay buffer"""
 
 
 def no_number(log: Log) -> Finding | None:
@@ -268,7 +269,8 @@ def no_future(log: Log) -> Finding | None:
     size = np.fmax.accumulate(log.reward_size)
     dense = np.abs(log.col("RewMean")) > 0.3 * size
     since = log.stands((reach > 0.2 * size) & (reach < 1.5 * size) & dense, np.isfinite(reach))
-    if since is None or not log.spent(0.2) or not log.mean("EpLen") > 5:
+    creeps = log.mean("UpdateRatioQ") < CREEPS  # it has no values yet
+    if since is None or creeps or not log.spent(0.2) or not log.mean("EpLen") > 5:
         return None
     text = f"the critic's targets are within ±{log.late(reach).mean():.4g}, and one reward is up to {size[-1]:.4g}: "
     text += "no future is in them"
@@ -435,7 +437,7 @@ def late_reward(log: Log) -> Finding | None:
 def short_horizon(log: Log) -> Finding | None:
     """The discount hides what comes after a few steps."""
     gamma, length = log.setting("gamma"), log.mean("EpLen")
-    if not 0 <= gamma < 0.7 or not length > 4 / (1 - gamma):
+    if not 0 <= gamma < 0.9 or not length > 4 / (1 - gamma):
         return None
     text = f"gamma {gamma:g} looks {1 / (1 - gamma):.1f} steps ahead, and episodes take {length:.0f}"
     return Finding("a short horizon", text, ("EpLen",), 0.0, ("discount",), 0.8, "--gamma 0.99", "Schulman")
@@ -518,7 +520,8 @@ def few_samples(log: Log) -> Finding | None:
 def rare_updates(log: Log) -> Finding | None:
     """Few gradient steps for the steps taken."""
     steps = log.col("GradSteps")
-    if not log.spent(0.5) or not steps[-1] > 0 or steps[-1] >= RARE_UPDATES * log.steps[-1]:
+    rare = RARE_UPDATES[log.has("TDError")]
+    if not log.spent(0.1) or not steps[-1] > 0 or steps[-1] >= rare * log.steps[-1]:
         return None
     text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
     causes = ("low learning rate",)
@@ -613,22 +616,6 @@ def length_against_return(log: Log) -> Finding | None:
     causes = ("sign",)
     first = "the sign of the reward"
     return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.5, first, "RLExplorer")
-
-
-def entropy_falls_fast(log: Log) -> Finding | None:
-    """At this pace the policy is certain long before the budget is spent, and it is not getting better."""
-    share, steps = log.col("EntropyShare"), log.steps
-    known = np.flatnonzero(np.isfinite(share))
-    if log.has("Epsilon") or log.learned or len(known) < FEWEST or log.share > 0.5:
-        return None
-    slope, at = np.polyfit(steps[known], share[known], 1)
-    end = (COLLAPSED - at) / slope if slope < 0 else math.inf
-    if not end < 0.5 * log.setting("total_steps") or log.mean("EntropyShare") < COLLAPSED:
-        return None
-    text = f"at this pace the entropy reaches its floor after {end:,.0f} of {log.setting('total_steps'):,.0f} env steps"
-    causes = ("high learning rate", "little exploration")
-    first = "a lower pi_lr, or ent_coef 0.01"
-    return Finding("entropy falls fast", text, ("EntropyShare",), 0.0, causes, 0.7, first, "Schulman")
 
 
 def gradients_clipped(log: Log) -> Finding | None:
@@ -727,7 +714,8 @@ def acts_in_vain(log: Log) -> Finding | None:
         return None
     begun, last = log.course("AverageEpRet")
     # A critic that knows what comes, and a policy that can't change it.
-    foreseen = log.mean("ExplainedVariance") > FORESEEN and abs(last - begun) < 0.5 * log.mean("StdEpRet")
+    flat = abs(last - begun) < 0.5 * log.mean("StdEpRet") and abs(last - chance) < 1.5 * spread
+    foreseen = flat and log.mean("ExplainedVariance") > FORESEEN
     since = 0.0 if foreseen else log.stands(np.abs(ret - chance) < 0.5 * spread, known)
     # Before it had learned anything, of more episodes than random play had.
     early = ret[np.isfinite(ret)][:2].mean()
@@ -841,7 +829,7 @@ PATTERNS: Sequence[Rule] = (
     critic_explains_nothing, beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled,
     part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon,
     noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance,
-    length_against_return, entropy_falls_fast, wild_step, grows_without_end, gradients_clipped, stops_early,
+    length_against_return, wild_step, grows_without_end, gradients_clipped, stops_early,
     critic_knows_before, all_episodes_equal, cut_off_early, acts_in_vain, learned_and_lost, elite_is_worse,
     elite_is_lucky, critics_differ, bonus_above_rewards, values_of_the_other_sign, critic_does_not_fit,
     books_are_right, critic_leaps, tests_never_change, not_learning,

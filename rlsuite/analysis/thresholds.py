@@ -1,6 +1,6 @@
 """Rules of the diagnosis that look at one column: a finding where it is beyond a limit, in most of the latest epochs.
 
-Limits began at the sources that stand beside them, and were set on the building half of `experiments/planted_bugs.py`:
+Limits began at the sources that stand beside them, and were set on three sets of `experiments/planted_bugs.py`:
 
     Schulman:    "The Nuts and Bolts of Deep RL Experimentation", talk, 2016
     Jones:       Jones 2021, "Debugging Reinforcement Learning Systems"
@@ -61,6 +61,8 @@ class Threshold:
 
 
 NEVER = float("inf")
+CREEPS = 3e-3
+"""‖change‖ / ‖parameters‖ of an epoch with which a critic gets nowhere"""
 
 # fmt: off
 THRESHOLDS: Sequence[Threshold] = (
@@ -136,7 +138,7 @@ THRESHOLDS: Sequence[Threshold] = (
         "does the loss depend on the policy's parameters? are all advantages equal?", "RLExplorer",
     ),
     Threshold(
-        "the critic creeps", "UpdateRatioQ", NEVER, 1e-3,
+        "the critic creeps", "UpdateRatioQ", NEVER, CREEPS,
         "the critic's parameters change by {mean} of their norm in an epoch, less than {limit}",
         ("low learning rate", "critic not trained"), 0.9, "a q_lr ten times higher", "Jones",
     ),

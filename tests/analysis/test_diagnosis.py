@@ -110,7 +110,6 @@ CASES = {
     ),
     "not learning": (low(ON_POLICY), ""),
     "no random actions": (low(DQN, Epsilon=0.0), "little exploration"),
-    "entropy falls fast": (low(ON_POLICY, EntropyShare=1 - 2.5 * T).until(15), "high learning rate"),
     "the critics differ": (low(SAC, LossQ=0.01, LossQ2=1.0), "critic not trained"),
     "entropy outweighs rewards": (low(SAC, Alpha=40.0), "endless exploration"),
     "values of the other sign": (low(DQN, ValueMean=-20.0), "sign"),
