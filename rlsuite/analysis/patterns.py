@@ -41,6 +41,8 @@ FORESEEN = 0.45
 """explained variance of a critic that knows what comes"""
 ALIKE = 0.1
 """standard deviation of the values in that of the advantages, of a critic that tells no states apart"""
+UNCLIPPED = 0.1
+"""nats per epoch that take no ratio beyond the clip"""
 NO_BETTER = 0.2
 """standard deviations above random play that are none, late in a run"""
 WALKED = 0.2
@@ -153,6 +155,41 @@ def advantages_against_returns(log: Log) -> Finding | None:
     return Finding(
         "the advantages are not those of the returns", text, ("AdvReturnCorr",), since, causes, 0.8, first, "ours"
     )
+
+
+def ratio_against_kl(log: Log) -> Finding | None:
+    """PPO's ratios are not those of the policies before and after.
+
+    Of ln r with a mean square of about 2 KL, at most a share of 2 KL / ε² is beyond ε (Chebyshev's inequality).
+    """
+    clipped, kl = log.col("ClipFrac"), log.col("KL")
+    since = log.stands((clipped > 0.1) & (clipped * log.setting("clip_ratio") ** 2 / 2 > kl), np.isfinite(clipped * kl))
+    text = f"{100 * log.mean('ClipFrac'):.0f}% of the ratios are clipped, more than a KL of {log.mean('KL'):.2g} allows"
+    if since is None and log.setting("train_iters") > 1 and not log.known("ClipFrac").any():
+        since = log.stands(kl > UNCLIPPED, np.isfinite(clipped * kl))
+        text = f"no ratio has ever been clipped, at a KL of {log.mean('KL'):.2g} nats in an epoch"
+    if since is None:
+        return None
+    causes = ("old policy", "policy not trained", "credit")
+    first, name = (
+        "are both log-probabilities those of the stored actions, and is the old one kept?",
+        "ratios against the KL",
+    )
+    return Finding(name, text, ("ClipFrac", "KL"), since, causes, 0.8, first, "ours")
+
+
+def critic_settles_low(log: Log) -> Finding | None:
+    """The critic has come to rest far below what comes."""
+    value, ret = log.known("ValueMean"), log.mean("ReturnMean")
+    if not log.on_policy or not log.spent(0.5) or len(value) < 3 * FEWEST or abs(ret) < 0.05:
+        return None
+    late, half = log.mean("ValueMean"), float(value[len(value) // 2 - 2 : len(value) // 2 + 2].mean())
+    if not 0 < late / ret < 0.4 or abs(late / half - 1) > 0.2:
+        return None
+    text = f"values have come to rest at {late:.3g}, {half:.3g} halfway, where returns are {ret:.3g}"
+    causes, name = ("targets", "discount", "bootstrap", "critic not trained"), "the critic settles too low"
+    since = float(log.steps[len(log) // 2])
+    return Finding(name, text, ("ValueMean", "ReturnMean"), since, causes, 0.7, "what is the critic's target?", "ours")
 
 
 def actor_climbs_down(log: Log) -> Finding | None:
@@ -825,7 +862,8 @@ def not_learning(log: Log) -> Finding | None:
 
 PATTERNS: Sequence[Rule] = (
     no_number, policy_stands_still, policy_creeps, critic_stands_still, update_against_advantages,
-    update_deaf_to_advantages, advantages_against_returns, actor_climbs_down, entropy_collapse, entropy_stays,
+    update_deaf_to_advantages, advantages_against_returns, ratio_against_kl,
+    critic_settles_low, actor_climbs_down, entropy_collapse, entropy_stays,
     critic_explains_nothing, beyond_the_possible, no_future, targets_frozen, value_bias, inputs_unscaled,
     part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon, no_epsilon,
     noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, worse_than_chance,
