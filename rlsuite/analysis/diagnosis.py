@@ -168,6 +168,9 @@ class Log:
         late, best = self.late(self.ret), np.fmax.reduce(self.col("MaxEpRet"), initial=-math.inf)
         if not len(late) or not late.mean() > chance + 1e-9:
             return False
+        begun = self.ret[(self.col("GradSteps") == 0) & np.isfinite(self.ret)]
+        if self.steps_taken and len(begun) and late.mean() <= begun.mean() < best:
+            return False  # seeds of test episodes may be lucky ones
         return bool(late.mean() > chance + min(max(spread, 0.05 * abs(chance)), 0.9 * (best - chance)))
 
     @property

@@ -568,7 +568,9 @@ def rare_updates(log: Log) -> Finding | None:
 
 def critic_does_not_fit(log: Log) -> Finding | None:
     """The critic does not even fit its own targets."""
-    since = log.below("ExplainedVarianceTD", 0.25)
+    (chance, spread), long = log.chance, log.mean("EpLen") > 10
+    hopeless = spread > 0 and long and log.late(log.ret).mean() < chance + NO_BETTER * spread
+    since = log.below("ExplainedVarianceTD", 0.7 if hopeless else 0.25)  # worlds of luck are fitted badly, too
     if since is None or not log.spent(0.5):
         return None
     text = f"the critic does not fit even its own targets: explained variance {log.mean('ExplainedVarianceTD'):.2g}"
