@@ -127,7 +127,12 @@ THRESHOLDS: Sequence[Threshold] = (
         learning=True, share=0.5,
     ),
     Threshold(
-        "dead units", "DeadUnits", 0.9, -NEVER,
+        "the greedy action flips", "GreedyFlips", 0.85, -NEVER,
+        "after each epoch another action is the best in {percent} of the states",
+        ("high learning rate", "discount", "empty observation"), 0.6, "a lower q_lr", "ours",
+    ),
+    Threshold(
+        "dead units", "DeadUnits", 0.85, -NEVER,
         "{percent} of the hidden units of a network are the same in every state",
         ("high learning rate", "observation scale", "reward scale"), 0.7,
         "a lower learning rate; --normalize-obs", "RLExplorer", learning=True,

@@ -93,6 +93,7 @@ CASES = {
     "sigma near 0": (low(ON_POLICY, LogStd=-8.0), "little exploration"),
     "the temperature rises without end": (low(SAC, Alpha=0.2 + 50 * T), "endless exploration"),
     "actions at their bounds": (low(SAC, ActionSaturation=0.99), "high learning rate"),
+    "the greedy action flips": (low(DQN, GreedyFlips=0.95), "high learning rate"),
     "dead units": (low(DQN, DeadUnits=0.95), "high learning rate"),
     "few samples per update": (low(DQN, config={"batch_size": 1}), "little data"),
     "few gradient steps": (low(DQN, GradSteps=5 * T), "low learning rate"),
