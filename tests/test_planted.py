@@ -82,7 +82,7 @@ def test_a_run_is_judged_by_its_causes(load: Load) -> None:
     assert not judge("x", sick, "reward scale").named
     slow = judge("x", low(ON_POLICY, EntropyShare=0.95), "sign")
     assert (slow.detected, slow.named, slow.rules) == (False, False, ()), "a low return is no detection"
-    worse = judge("x", changed(ON_POLICY, AverageEpRet=9.0, AdvReturnCorr=math.nan), "sign")
+    worse = judge("x", changed(ON_POLICY, AverageEpRet=5.0, AdvReturnCorr=math.nan), "sign")
     assert (worse.detected, worse.named) == (False, True), "nor is one that is lower still"
 
 
