@@ -1,14 +1,16 @@
 """Steps per second at the same work: `python experiments/speed.py` (extra `bench`), or `--against DIR`.
 
 The same work means the same environment and number of environments, networks, batch size and gradient steps per env
-step, on one torch thread. What the trainings learn does not matter here; what they log is part of their work.
+step, on one torch thread, but where a row says that each side has its own default. What the trainings learn does not
+matter here; what they log is part of their work.
 
 Beside stable-baselines3, or for TRPO sb3-contrib. Both sides take turns in this process, so that a machine that slows
 down slows both. The figures are medians over the rounds. The other suites can't be installed beside us. They were
 measured once, elsewhere, in the same session as stable-baselines3 in three of these rows. In those rows
 stable-baselines3 tells how fast this machine is now compared with that one ("chain"), and the figures of the other
 suites are multiplied by it. The limit of a row is a program without overhead: its environment alone, and its arithmetic
-at the rate of a large matrix product on one core. The table goes to data/speed.csv.
+at the rate of a large matrix product on one core, by MKL or oneDNN, whichever is faster. The last columns say where our
+time goes, in one more training (see `speed_parts.py`). The table goes to data/speed.csv.
 
 Against another checkout of rlsuite, `--against DIR`, for example of an older commit (`git worktree add DIR COMMIT`). In
 each round every row is timed in both checkouts, one right after the other, each in a new process that has trained a
@@ -31,6 +33,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
+from speed_parts import PARTS, clocked, shares
 from tables import DATA, ROOT, markdown, write_table
 
 import rlsuite
@@ -59,6 +62,12 @@ class Row(NamedTuple):
     """another suite, and the steps/s that were measured of it"""
     sb3_then: float | None = None
     """steps/s of stable-baselines3 in this row, measured with the references of the same family"""
+    own_threads: bool = False
+    """whether each side has as many torch threads as it chooses"""
+
+
+OWN_THREADS = torch.get_num_threads()
+"""what torch, and so stable-baselines3, takes by itself"""
 
 
 def on_policy(envs: int, length: int, batch: int, passes: int, **more: Any) -> dict[str, Any]:
@@ -168,6 +177,13 @@ ROWS = [
         256 * (2 + 2 / 3), 256 * 2 + 2, (4, 256, 256, 1), ("CleanRL", 260),
     ),
     Row(
+        "DDPG Pendulum, batch 256, each with its own default threads",
+        "ddpg", "Pendulum-v1", 2000,
+        {**DDPG_OURS, "batch_size": 256},
+        {**DDPG_SB3, "batch_size": 256, "net_arch": [256, 256]},
+        256 * (2 + 2 / 3), 256 * 2 + 2, (4, 256, 256, 1), own_threads=True,
+    ),
+    Row(
         "DDPG HalfCheetah, batch 100, net 256 x 2",
         "ddpg", "HalfCheetah-v5", 2000,
         {**DDPG_OURS, "batch_size": 100},
@@ -210,7 +226,8 @@ ROWS = [
 def run_ours(row: Row) -> float:
     """Steps per second of one of our trainings. What is called here must be there in every version of rlsuite."""
     module = importlib.import_module(f"rlsuite.algos.{row.algo}")
-    config = module.Config(env=row.env, total_steps=row.steps, **row.ours)
+    threads = {} if row.own_threads else {"torch_threads": 1}
+    config = module.Config(env=row.env, total_steps=row.steps, **threads, **row.ours)
     with tempfile.TemporaryDirectory() as folder:
         logger = Logger(data_dir=folder, quiet=True)
         start = time.perf_counter()
@@ -234,7 +251,8 @@ def run_sb3(row: Row) -> float:
     policy = {"net_arch": net_arch} if net_arch else {}
     model_class = getattr(sb3_contrib if row.algo == "trpo" else stable_baselines3, row.algo.upper())
     model = model_class("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=policy, **settings)
-    torch.set_num_threads(1)
+    torch.set_num_threads(OWN_THREADS if row.own_threads else 1)
+    torch.set_float32_matmul_precision("highest")  # ours may have left another
     start = time.perf_counter()
     model.learn(row.steps)
     seconds = time.perf_counter() - start
@@ -277,9 +295,14 @@ def env_alone(env_id: str, seconds: float = 1.0) -> float:
     return steps / (time.perf_counter() - start)
 
 
-def matrix_rate() -> float:
-    """Floating-point operations per second of a product of two 1024 x 1024 float32 matrices on one core."""
+def matrix_rate(products: str) -> float:
+    """Floating-point operations per second of a product of two 1024 x 1024 float32 matrices on one core.
+
+    Args:
+        products: "highest" for MKL, "medium" for oneDNN.
+    """
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision(products)
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     times = []
     for _ in range(20):
@@ -292,8 +315,16 @@ def matrix_rate() -> float:
 def limit(row: Row, env_rate: float, flops: float) -> float:
     """Steps per second without overhead: the environment, then the arithmetic at the machine's rate."""
     weights = sum(a * b for a, b in zip(row.widths, row.widths[1:], strict=False))
-    arithmetic = 2 * weights * (3 * row.forward + row.acting)
+    arithmetic = 2 * weights * (3 * row.forward + row.acting) / (OWN_THREADS if row.own_threads else 1)
     return 1 / (1 / env_rate + arithmetic / flops)
+
+
+def where(row: Row) -> dict[str, str]:
+    """The share of each part in the time of one more training of ours."""
+    with clocked(row.algo) as clock:
+        run_ours(row)
+    found = shares(clock)
+    return {part: f"{found[part]:.0%}" if part in found else "" for part in PARTS}
 
 
 def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
@@ -308,7 +339,8 @@ def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
     rate = {(row.work, run): statistics.median(rates) for row, run, rates in sides}
     chain = [rate[row.work, run_sb3] / row.sb3_then for row in rows if row.sb3_then]
     machine = statistics.geometric_mean(chain) if chain else None
-    flops, envs = matrix_rate(), {row.env: env_alone(row.env) for row in rows}
+    mkl, onednn = matrix_rate("highest"), matrix_rate("medium")
+    flops, envs = max(mkl, onednn), {row.env: env_alone(row.env) for row in rows}
     table = []
     for row in rows:
         ours, sb3 = rate[row.work, run_ours], rate.get((row.work, run_sb3))
@@ -327,9 +359,11 @@ def measure(rows: list[Row], rounds: int) -> list[dict[str, str]]:
                 "other suite, steps/s (chained)": other,
                 "x other": chained,
                 "share of the limit": f"{ours / limit(row, envs[row.env], flops):.0%}",
+                **where(row),
             }
         )
-    print(f"one core: {flops / 1e9:,.0f} GFLOP/s; chain: {', '.join(f'{c:.2f}' for c in chain)}; environments alone:")
+    print(f"one core: {mkl / 1e9:,.0f} GFLOP/s by MKL, {onednn / 1e9:,.0f} by oneDNN")
+    print(f"chain: {', '.join(f'{c:.2f}' for c in chain)}; environments alone:")
     print(", ".join(f"{name} {r:,.0f}/s" for name, r in envs.items()))
     for column in ("x SB3", "x other"):
         values = [float(line[column]) for line in table if line[column]]

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,22 @@ def test_two_checkouts_are_compared_by_the_ratio_within_a_round(speed: Any, monk
     (line,) = speed.compare(speed.ROWS[:1], other, rounds=2)
     assert line["this / other"] == "1.50"
     assert calls == [speed.ROOT, other, other, speed.ROOT]
+
+
+def test_the_parts_of_a_training_add_up_and_the_clock_leaves_nothing_behind(speed: Any, tmp_path: Path) -> None:
+    from rlsuite.envs.stepping import Envs
+
+    row = speed.ROWS[0]._replace(steps=1024)
+    before = Envs.step
+    begun = time.perf_counter()
+    with speed.clocked(row.algo) as clock:
+        during = Envs.step
+        speed.run_ours(row)
+    seconds = time.perf_counter() - begun
+    assert Envs.step is before is not during
+    assert sum(clock.seconds.values()) == pytest.approx(seconds, rel=0.05)
+    assert {"environment", "acting", "learning", "optimiser", "health", "files"} <= set(speed.shares(clock))
+    assert clock.seconds["learning"] > 0.2 * seconds  # twenty passes
 
 
 def test_results_of_all_seeds_replace_a_row_in_the_table_and_in_the_readme(
