@@ -1,15 +1,24 @@
-"""All rules of the diagnosis, and what is reported beside them."""
+"""All rules of the diagnosis, and what is reported beside them.
+
+Those about one column are a table, `rlsuite.analysis.thresholds`. Those about several, or about how one moves, are
+functions of a log, in a module for each thing that they look at. A rule speaks where its columns exist, so that none
+asks which algorithm is running.
+"""
 
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rlsuite.analysis.critic_rules import CRITIC_RULES
 from rlsuite.analysis.diagnosis import FEWEST, Log, Rule
-from rlsuite.analysis.patterns import COLLAPSED, PATTERNS
+from rlsuite.analysis.policy_rules import COLLAPSED, POLICY_RULES
+from rlsuite.analysis.run_rules import RUN_RULES
+from rlsuite.analysis.task_rules import TASK_RULES
 from rlsuite.analysis.thresholds import THRESHOLDS
 
-RULES: Sequence[Rule] = (*PATTERNS, *THRESHOLDS)
+RULES: Sequence[Rule] = (*POLICY_RULES, *CRITIC_RULES, *TASK_RULES, *RUN_RULES, *THRESHOLDS)
+"""Of findings that are equally grave and equally old, that of the earlier rule comes first."""
 
 
 def seeds_disagree(logs: Sequence[Log]) -> str:
