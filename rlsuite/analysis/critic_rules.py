@@ -18,8 +18,6 @@ BEYOND = 0.5
 """of the range of discounted returns that the rewards seen allow: how far outside of it targets are"""
 TWINS = 10.0
 """times one critic's loss is the other's"""
-NO_BETTER = 0.2
-"""standard deviations above random play that are none, late in a run"""
 
 
 def critic_stands_still(log: Log) -> Finding | None:
@@ -59,12 +57,7 @@ def critic_explains_nothing(log: Log) -> Finding | None:
         return None  # it is on its way
     # A critic that fits its targets explains the returns too, once they are due; exploration alone lowers that.
     fits, alike = log.mean("ExplainedVarianceTD") > 0.9, log.mean("ValueStd") < ALIKE * log.mean("AdvStd")
-    limit = -0.5
-    if fits or alike:
-        limit = 0.05
-    elif log.on_policy:
-        limit = -0.2
-    since = log.below("ExplainedVariance", limit)
+    since = log.below("ExplainedVariance", 0.05 if fits or alike else -0.2 if log.on_policy else -0.5)
     if since is None or log.mean("StdEpRet") < 1e-9:  # where episodes are equal, nothing needs to be explained
         return None
     text = f"the critic explains nothing of the returns: explained variance {log.mean('ExplainedVariance'):.2f}"
@@ -77,10 +70,8 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     elif alike:
         text += ", and says nearly the same of all states"
         causes = ["empty observation", "observation scale", "targets", "low learning rate", "credit"]
-    first = "a higher vf_lr; --normalize-obs; then the critic's targets"
-    return Finding(
-        "the critic explains nothing", text, ("ExplainedVariance",), since, tuple(causes), 0.6, first, "Schulman"
-    )
+    first, name = "a higher vf_lr; --normalize-obs; then the critic's targets", "the critic explains nothing"
+    return Finding(name, text, ("ExplainedVariance",), since, tuple(causes), 0.6, first, "Schulman")
 
 
 def beyond_the_possible(log: Log) -> Finding | None:
@@ -102,9 +93,8 @@ def beyond_the_possible(log: Log) -> Finding | None:
     text += f"the rewards allow {low[-1] * unit:.4g} to {high[-1] * unit:.4g}"
     causes = ("bootstrap", "targets", "high learning rate", "target network", "sign")
     first = "are terminal states cut off in the targets? then a slower target network, a lower q_lr"
-    return Finding(
-        "values beyond what is possible", text, ("TargetMax", "TargetMin"), since, causes, 0.9, first, "ours"
-    )
+    name = "values beyond what is possible"
+    return Finding(name, text, ("TargetMax", "TargetMin"), since, causes, 0.9, first, "ours")
 
 
 def no_future(log: Log) -> Finding | None:
@@ -130,8 +120,7 @@ def no_future(log: Log) -> Finding | None:
 def targets_frozen(log: Log) -> Finding | None:
     """The network runs ever further from its target, or is its target."""
     gap, values = log.col("TargetGap"), log.col("ValueStd")
-    known = np.isfinite(gap)
-    late = log.late(gap)
+    known, late = np.isfinite(gap), log.late(gap)
     if known.sum() < 2 * FEWEST:
         return None
     if late.max() == 0:
@@ -145,10 +134,8 @@ def targets_frozen(log: Log) -> Finding | None:
         return None
     text = f"network and target network differ by {late.mean():.4g}, Q itself only by {scale:.4g} from state to state"
     causes = ("target network", "high learning rate", "bootstrap")
-    first = "does the target network move?"
-    return Finding(
-        "the target network stays behind", text, ("TargetGap", "ValueStd"), since, causes, 0.7, first, "Rahtz"
-    )
+    first, name = "does the target network move?", "the target network stays behind"
+    return Finding(name, text, ("TargetGap", "ValueStd"), since, causes, 0.7, first, "Rahtz")
 
 
 def value_bias(log: Log) -> Finding | None:
@@ -178,15 +165,15 @@ def critic_knows_before(log: Log) -> Finding | None:
 
 def critics_differ(log: Log) -> Finding | None:
     """Two critics of the same targets, of which one does not learn them."""
-    first, second = log.col("LossQ"), log.col("LossQ2")
-    times = np.fmax(first / second, second / first)
+    one, other = log.col("LossQ"), log.col("LossQ2")
+    times = np.fmax(one / other, other / one)
     since = log.stands(times > TWINS, np.isfinite(times))
     if since is None:
         return None
     text = f"the loss of one critic is {log.late(times).mean():.3g} times the other's, of the same targets"
     causes = ("critic not trained", "targets")
-    try_first = "do both losses reach both critics' parameters?"
-    return Finding("the critics differ", text, ("LossQ", "LossQ2"), since, causes, 1.0, try_first, "ours")
+    first = "do both losses reach both critics' parameters?"
+    return Finding("the critics differ", text, ("LossQ", "LossQ2"), since, causes, 1.0, first, "ours")
 
 
 def values_of_the_other_sign(log: Log) -> Finding | None:
@@ -205,9 +192,7 @@ def values_of_the_other_sign(log: Log) -> Finding | None:
 
 def critic_does_not_fit(log: Log) -> Finding | None:
     """The critic does not even fit its own targets."""
-    (chance, spread), long = log.chance, log.mean("EpLen") > 10
-    hopeless = spread > 0 and long and log.late(log.ret).mean() < chance + NO_BETTER * spread
-    since = log.below("ExplainedVarianceTD", 0.7 if hopeless else 0.25)  # worlds of luck are fitted badly, too
+    since = log.below("ExplainedVarianceTD", 0.7 if log.hopeless else 0.25)  # worlds of luck are fitted badly, too
     if since is None or not log.spent(0.5):
         return None
     text = f"the critic does not fit even its own targets: explained variance {log.mean('ExplainedVarianceTD'):.2g}"

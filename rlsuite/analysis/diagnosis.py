@@ -25,6 +25,8 @@ TRAINED = ("UpdateRatio", "GradNorm", "ClippedGrad", "KL", "TargetGap", "ActorGa
 """beginnings of columns that say nothing before the first update"""
 MOSTLY = 0.8
 """share of these that must show it: logs are noisy"""
+NO_BETTER = 0.2
+"""standard deviations above random play that are none, late in a run"""
 
 
 class Finding(NamedTuple):
@@ -172,6 +174,12 @@ class Log:
         if self.steps_taken and len(begun) and late.mean() <= begun.mean() < best:
             return False  # seeds of test episodes may be lucky ones
         return bool(late.mean() > chance + min(max(spread, 0.05 * abs(chance)), 0.9 * (best - chance)))
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the latest returns are those of random play, or lower, in episodes of more than ten steps."""
+        (chance, spread), late = self.chance, self.late(self.ret)
+        return bool(spread > 0 and self.mean("EpLen") > 10 and late.mean() < chance + NO_BETTER * spread)
 
     @property
     def steps_taken(self) -> bool:

@@ -93,9 +93,8 @@ def advantages_against_returns(log: Log) -> Finding | None:
     text = f"the advantages hardly agree with the returns less the values: correlation {mean:.2f}, below {LOOSE:g}"
     causes = ("bootstrap", "credit", "sign") if mean < -LOOSE else ("credit", "bootstrap", "targets", "discount")
     first = "the ends of episodes, the order of time and environments, and the discount in the advantages"
-    return Finding(
-        "the advantages are not those of the returns", text, ("AdvReturnCorr",), since, causes, 0.8, first, "ours"
-    )
+    name = "the advantages are not those of the returns"
+    return Finding(name, text, ("AdvReturnCorr",), since, causes, 0.8, first, "ours")
 
 
 def ratio_against_kl(log: Log) -> Finding | None:
@@ -112,11 +111,8 @@ def ratio_against_kl(log: Log) -> Finding | None:
     if since is None:
         return None
     causes = ("old policy", "policy not trained", "credit")
-    first, name = (
-        "are both log-probabilities those of the stored actions, and is the old one kept?",
-        "ratios against the KL",
-    )
-    return Finding(name, text, ("ClipFrac", "KL"), since, causes, 0.8, first, "ours")
+    first = "are both log-probabilities those of the stored actions, and is the old one kept?"
+    return Finding("ratios against the KL", text, ("ClipFrac", "KL"), since, causes, 0.8, first, "ours")
 
 
 def actor_climbs_down(log: Log) -> Finding | None:
@@ -133,18 +129,17 @@ def actor_climbs_down(log: Log) -> Finding | None:
 
 def entropy_collapse(log: Log) -> Finding | None:
     """The policy is certain before it is good."""
-    share, since = log.col("EntropyShare"), log.below("EntropyShare", COLLAPSED)
+    since = log.below("EntropyShare", COLLAPSED)
     if since is None or log.has("Epsilon") or log.learned:
         return None
     early = log.config.get("total_steps") and since < 0.5 * log.setting("total_steps")
-    text = (
-        f"the policy has become certain ({100 * log.mean('EntropyShare'):.0f}% of the largest entropy) and is not good"
-    )
-    causes = ["little exploration", "high learning rate", "sign", "reward scale"]
-    if np.nanmax(share[:2], initial=0) < 0.5 or not early:
-        causes = ["high learning rate", "little exploration", "sign", "reward scale"]
+    share = 100 * log.mean("EntropyShare")
+    text = f"the policy has become certain ({share:.0f}% of the largest entropy) and is not good"
+    causes = ("little exploration", "high learning rate", "sign", "reward scale")
+    if np.nanmax(log.col("EntropyShare")[:2], initial=0) < 0.5 or not early:
+        causes = ("high learning rate", "little exploration", "sign", "reward scale")
     first = "a lower pi_lr, or ent_coef 0.01"
-    return Finding("entropy collapse", text, ("EntropyShare",), since, tuple(causes), 0.7, first, "Schulman")
+    return Finding("entropy collapse", text, ("EntropyShare",), since, causes, 0.7, first, "Schulman")
 
 
 def entropy_stays(log: Log) -> Finding | None:
@@ -178,9 +173,9 @@ def gradients_clipped(log: Log) -> Finding | None:
         return None
     text = f"every gradient of the policy is clipped, from {log.mean('GradNormPi'):.3g} to {limit:g}"
     causes: tuple[str, ...] = ("reward scale", "high learning rate", "observation scale")
+    first = "--scale-reward; a lower pi_lr"
     if limit < 1e-3:
-        causes = ("low learning rate",)
-    first = "a larger max_grad_norm" if limit < 1e-3 else "--scale-reward; a lower pi_lr"
+        causes, first = ("low learning rate",), "a larger max_grad_norm"
     return Finding("every gradient is clipped", text, ("GradNormPi",), since, causes, 0.7, first, "RLExplorer")
 
 

@@ -9,16 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlsuite.analysis.critic_rules import NO_BETTER
 from rlsuite.analysis.diagnosis import FEWEST, Finding, Log, Rule
 from rlsuite.analysis.policy_rules import FOLLOWS, LOOSE, followed
 
 WILD_KL = 10.0
 """nats per epoch; 0.01 is a small step"""
-EXPLODED = 1e6
-"""times that a critic's loss has grown if it is climbed"""
 LEAP = 30.0
 """‖change‖ / ‖parameters‖ of a critic's epoch that no sound learning rate makes"""
+EXPLODED = 1e6
+"""times that a critic's loss has grown if it is climbed"""
 WALKED = 0.2
 """nats of all epochs together that make another policy"""
 FORESEEN = 0.45
@@ -34,15 +33,56 @@ def no_number(log: Log) -> Finding | None:
     causes: tuple[str, ...] = ("high learning rate", "reward scale", "observation scale", "bootstrap", "target network")
     if re.search("reward|observation", what):
         causes = ("reward scale", "observation scale", "high learning rate")
-    text = f"it broke off: {what}"
     first = "a learning rate ten times lower"
-    return Finding("no number", text, (), where, causes, 1.0, first, "Jones")
+    return Finding("no number", f"it broke off: {what}", (), where, causes, 1.0, first, "Jones")
+
+
+def wild_step(log: Log) -> Finding | None:
+    """One epoch has thrown the policy far away, and it has not come back."""
+    kl = np.nan_to_num(log.col("KL"))
+    if not log.on_policy or log.learned or not len(kl) or not kl.max() > WILD_KL:
+        return None
+    text = f"one epoch has changed the policy by {kl.max():.3g} nats, more than {WILD_KL:g}"
+    since, causes = float(log.steps[kl.argmax()]), ("high learning rate", "reward scale")
+    return Finding("a wild step", text, ("KL",), since, causes, 0.9, "a pi_lr ten times lower", "Schulman")
+
+
+def critic_leaps(log: Log) -> Finding | None:
+    """One epoch has made another critic."""
+    for name in ("UpdateRatioV", "UpdateRatioQ"):
+        values = np.nan_to_num(log.col(name))
+        if len(values) and values.max() > LEAP:
+            text = f"one epoch has changed the critic's parameters by {values.max():.3g} times their norm"
+            since = float(log.steps[values.argmax()])
+            causes = ("high learning rate", "reward scale")
+            return Finding("the critic leaps", text, (name,), since, causes, 0.8, "a vf_lr ten times lower", "Jones")
+    return None
+
+
+def grows_without_end(log: Log) -> Finding | None:
+    """A gradient, or the KL, is a hundred times what it was."""
+    if log.learned or not log.spent(0.2):
+        return None
+    for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if log.on_policy else [])):
+        values, late = log.known(name), log.mean(name)
+        if len(values) < 3 * FEWEST:
+            continue
+        begun = float(np.median(values[1 : FEWEST + 1]))
+        if late > max(least, 100 * begun):
+            text = f"{name} has grown from {begun:.2g} to {late:.2g}"
+            causes = ("high learning rate", "bootstrap", "reward scale")
+            loss = log.known(f"Loss{name[-1]}")
+            if len(loss) and loss[-1] > EXPLODED * loss[0] > 0:  # such a loss is climbed
+                causes = ("sign", "bootstrap", "targets")
+            first = "the sign of the loss; a lower learning rate, a slower target network"
+            since = float(log.steps[np.flatnonzero(log.col(name) > late / 2)[0]])
+            return Finding("it grows without end", text, (name,), since, causes, 0.6, first, "RLExplorer")
+    return None
 
 
 def worse_than_chance(log: Log) -> Finding | None:
     """It plays worse than at random."""
-    chance, spread = log.chance
-    ret = log.col("AverageEpRet")
+    (chance, spread), ret = log.chance, log.col("AverageEpRet")
     since = log.stands(ret < chance - 1.5 * spread, np.isfinite(ret))
     if since is None or not log.spent(0.3) or not spread > 0:
         return None
@@ -61,38 +101,8 @@ def length_against_return(log: Log) -> Finding | None:
         return None
     text = f"it learns to end its episodes sooner, after {last:.0f} steps in place of {begun:.0f}, as each step costs: "
     text += "well, if that is the task"
-    causes = ("sign",)
     first = "the sign of the reward"
-    return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, causes, 0.5, first, "RLExplorer")
-
-
-def wild_step(log: Log) -> Finding | None:
-    """One epoch has thrown the policy far away, and it has not come back."""
-    kl = np.nan_to_num(log.col("KL"))
-    if not log.on_policy or log.learned or not len(kl) or not kl.max() > WILD_KL:
-        return None
-    text = f"one epoch has changed the policy by {kl.max():.3g} nats, more than {WILD_KL:g}"
-    since, causes = float(log.steps[kl.argmax()]), ("high learning rate", "reward scale")
-    return Finding("a wild step", text, ("KL",), since, causes, 0.9, "a pi_lr ten times lower", "Schulman")
-
-
-def grows_without_end(log: Log) -> Finding | None:
-    """A gradient, or the KL, is a hundred times what it was."""
-    if log.learned or not log.spent(0.2):
-        return None
-    for name, least in (("GradNormQ", 1.0), ("GradNormV", 1.0), *([("KL", 0.05)] if log.on_policy else [])):
-        values = log.known(name)
-        late = log.mean(name)
-        if len(values) >= 3 * FEWEST and late > max(least, 100 * float(np.median(values[1 : FEWEST + 1]))):
-            text = f"{name} has grown from {np.median(values[1 : FEWEST + 1]):.2g} to {late:.2g}"
-            causes = ("high learning rate", "bootstrap", "reward scale")
-            loss = log.known(f"Loss{name[-1]}")
-            if len(loss) and loss[-1] > EXPLODED * loss[0] > 0:  # such a loss is climbed
-                causes = ("sign", "bootstrap", "targets")
-            first = "the sign of the loss; a lower learning rate, a slower target network"
-            since = float(log.steps[np.flatnonzero(log.col(name) > late / 2)[0]])
-            return Finding("it grows without end", text, (name,), since, causes, 0.6, first, "RLExplorer")
-    return None
+    return Finding("it seeks the end", text, ("EpLen", "AverageEpRet"), 0.0, ("sign",), 0.5, first, "RLExplorer")
 
 
 def acts_in_vain(log: Log) -> Finding | None:
@@ -168,7 +178,7 @@ def books_are_right(log: Log) -> Finding | None:
     follows = followed(log)[1] > FOLLOWS and log.mean("AdvReturnCorr") > LOOSE
     elite = log.stands(log.col("EliteRet") > ret, np.isfinite(log.col("EliteRet"))) is not None
     fits = log.mean("ExplainedVarianceTD") > 0.9
-    if fits and log.spent(0.8) and log.mean("EpLen") > 10 and late.mean() < chance + NO_BETTER * spread:
+    if fits and log.spent(0.8) and log.hopeless:
         since = 0.0  # a critic that fits has had the time to teach
     if since is None or not (follows or elite or (fits and not log.mean("ActorGain") < 0)):
         return None
@@ -176,18 +186,6 @@ def books_are_right(log: Log) -> Finding | None:
     causes = ("credit", "targets", "sign", "empty observation")
     first = "is what is stored what was seen, done and earned, and is the best action the one that is taken?"
     return Finding("it learns something else", text, ("AverageEpRet",), since, causes, 0.6, first, "ours")
-
-
-def critic_leaps(log: Log) -> Finding | None:
-    """One epoch has made another critic."""
-    for name in ("UpdateRatioV", "UpdateRatioQ"):
-        values = np.nan_to_num(log.col(name))
-        if len(values) and values.max() > LEAP:
-            text = f"one epoch has changed the critic's parameters by {values.max():.3g} times their norm"
-            since = float(log.steps[values.argmax()])
-            causes = ("high learning rate", "reward scale")
-            return Finding("the critic leaps", text, (name,), since, causes, 0.8, "a vf_lr ten times lower", "Jones")
-    return None
 
 
 def tests_never_change(log: Log) -> Finding | None:
@@ -209,10 +207,9 @@ def not_learning(log: Log) -> Finding | None:
     chance, spread = log.chance
     if not log.spent(0.5) or log.learned or not math.isfinite(chance):
         return None
-    late = log.late(log.ret)
+    late, best = log.late(log.ret), log.known("MaxEpRet")
     if not len(late):
         return None
-    best = log.known("MaxEpRet")
     text = f"it returns {late.mean():.4g}, random play {chance:.4g} ± {spread:.3g}"
     if len(best) >= 2 * FEWEST:
         text += f"; best episode of an epoch {best[:FEWEST].mean():.4g} -> {best[-FEWEST:].mean():.4g}"
@@ -220,6 +217,6 @@ def not_learning(log: Log) -> Finding | None:
 
 
 RUN_RULES: Sequence[Rule] = (
-    no_number, worse_than_chance, length_against_return, wild_step, grows_without_end, acts_in_vain, learned_and_lost,
-    elite_is_worse, elite_is_lucky, books_are_right, critic_leaps, tests_never_change, not_learning,
+    no_number, wild_step, critic_leaps, grows_without_end, worse_than_chance, length_against_return, acts_in_vain,
+    learned_and_lost, elite_is_worse, elite_is_lucky, books_are_right, tests_never_change, not_learning,
 )  # fmt: skip

@@ -56,13 +56,9 @@ def part_never_varies(log: Log) -> Finding | None:
     """A component of the observation has been the same in every state so far."""
     least = log.known("InputStdMin")
     one_hot = log.known("InputAbsMax").max(initial=0) <= 1 + 1e-6  # most states are never seen
-    if (
-        len(least) < FEWEST
-        or least.max() > 1e-6
-        or one_hot
-        or not log.spent(0.2)
-        or log.above("InputStdMax", 1e-6) is None
-    ):
+    if len(least) < FEWEST or least.max() > 1e-6 or one_hot:
+        return None
+    if not log.spent(0.2) or log.above("InputStdMax", 1e-6) is None:
         return None
     text = f"a component of the observation has never varied, while others deviate by {log.mean('InputStdMax'):.2g}"
     first, name = "which one is it, and what should it say?", "a part of the observation never varies"
@@ -82,9 +78,8 @@ def rewards_unscaled(log: Log) -> Finding | None:
         return None
     size = log.late(values if large is not None else given).mean()
     text = f"discounted returns are about {size:.3g}; networks learn numbers of order 1 to 100"
-    causes = ("reward scale",)
-    first = "scale rewards in the environment, or --scale-reward"
-    return Finding("returns are not of order 1", text, ("ReturnMean", "RewMean"), since, causes, 0.8, first, "Schulman")
+    first, name = "scale rewards in the environment, or --scale-reward", "returns are not of order 1"
+    return Finding(name, text, ("ReturnMean", "RewMean"), since, ("reward scale",), 0.8, first, "Schulman")
 
 
 def no_reward(log: Log) -> Finding | None:
@@ -92,25 +87,21 @@ def no_reward(log: Log) -> Finding | None:
     seen = log.reward_size
     if not np.isfinite(seen).any() or np.nanmax(seen) > 0 or not log.spent(0.1):
         return None
-    causes = ("no reward", "late reward", "little exploration")
-    text = "all rewards so far are 0"
+    causes, text = ("no reward", "late reward", "little exploration"), "all rewards so far are 0"
     first = "reward a part of the way, start nearer to it, or explore more"
     return Finding("the reward is never seen", text, ("RewMax",), 0.0, causes, 1.0, first, "Schulman")
 
 
 def returns_nothing(log: Log) -> Finding | None:
     """The critic sees no reward though the environment gives some: what is learned from is not what was played."""
-    values, size = log.col("ReturnMean"), log.reward_size
-    adv = log.col("AdvStd")
+    values, size, adv = log.col("ReturnMean"), log.reward_size, log.col("AdvStd")
     since = log.stands((np.abs(values) < 1e-3) & (size > 0.1) & (adv < 0.05), np.isfinite(values))
     if since is None:
         return None
     text = f"the returns that are learned from are {log.mean('ReturnMean'):.2g}, rewards up to {log.mean('RewMax'):.4g}"
-    causes = ("no reward", "low learning rate")
+    causes, name = ("no reward", "low learning rate"), "what is learned from holds no reward"
     first = "what is stored as the reward?"
-    return Finding(
-        "what is learned from holds no reward", text, ("ReturnMean", "RewMax"), since, causes, 0.8, first, "ours"
-    )
+    return Finding(name, text, ("ReturnMean", "RewMax"), since, causes, 0.8, first, "ours")
 
 
 def late_reward(log: Log) -> Finding | None:
@@ -126,17 +117,8 @@ def late_reward(log: Log) -> Finding | None:
         return None
     text = f"one step of an episode brings {log.late(size).mean():.4g}, nearly all that its rewards differ by, and "
     text += f"episodes take {log.mean('EpLen'):.0f} steps"
-    first = "reward a part of the way; a higher lam or gamma"
-    return Finding(
-        "the reward comes at the end",
-        text,
-        ("RewMax", "RewMin", "RewStd"),
-        since,
-        ("late reward",),
-        0.9,
-        first,
-        "Schulman",
-    )
+    first, name = "reward a part of the way; a higher lam or gamma", "the reward comes at the end"
+    return Finding(name, text, ("RewMax", "RewMin", "RewStd"), since, ("late reward",), 0.9, first, "Schulman")
 
 
 def short_horizon(log: Log) -> Finding | None:
@@ -163,10 +145,8 @@ def noise_off(log: Log) -> Finding | None:
     noise = log.col("ActNoise")
     if not np.isfinite(noise).any() or np.nanmax(noise) >= 0.005 or log.setting("start_steps") > 0:
         return None
-    causes = ("little exploration",)
-    text = "the policy is deterministic, and no noise is added"
-    first = "--act-noise 0.1"
-    return Finding("no noise", text, ("ActNoise",), 0.0, causes, 0.8, first, "ours")
+    causes, text = ("little exploration",), "the policy is deterministic, and no noise is added"
+    return Finding("no noise", text, ("ActNoise",), 0.0, causes, 0.8, "--act-noise 0.1", "ours")
 
 
 def greedy_and_random(log: Log) -> Finding | None:
@@ -179,37 +159,28 @@ def greedy_and_random(log: Log) -> Finding | None:
         return None
     text = f"training episodes return {log.mean('AverageEpRet'):.4g}, as random play does, at an epsilon of "
     text += f"{log.mean('Epsilon'):.2g}; test episodes return {log.mean('AverageTestEpRet'):.4g}"
-    causes = ("endless exploration",)
+    columns, causes = ("AverageEpRet", "AverageTestEpRet"), ("endless exploration",)
     first = "which way is epsilon compared?"
-    return Finding(
-        "more random than epsilon says", text, ("AverageEpRet", "AverageTestEpRet"), since, causes, 0.8, first, "ours"
-    )
+    return Finding("more random than epsilon says", text, columns, since, causes, 0.8, first, "ours")
 
 
 def temperature_runs(log: Log) -> Finding | None:
-    """SAC's temperature goes far from where it began, one way."""
+    """SAC's temperature is far above where it began."""
     alpha = log.col("Alpha")
     late = log.late(alpha)
-    if len(late) < FEWEST or not np.isfinite(alpha).any():
+    if len(late) < FEWEST or not late.mean() > 10 * np.nanmax(alpha[:2]):
         return None
-    if late.mean() > 10 * np.nanmax(alpha[:2]):
-        causes = ("endless exploration", "reward scale", "sign")
-        text = f"alpha has grown to {late[-1]:.4g}"
-        first = "target_entropy, and the sign of its loss"
-        return Finding("the temperature rises without end", text, ("Alpha",), 0.0, causes, 0.8, first, "ours")
-    return None
+    causes, text = ("endless exploration", "reward scale", "sign"), f"alpha has grown to {late[-1]:.4g}"
+    first = "target_entropy, and the sign of its loss"
+    return Finding("the temperature rises without end", text, ("Alpha",), 0.0, causes, 0.8, first, "ours")
 
 
 def few_samples(log: Log) -> Finding | None:
     """Updates rest on a handful of samples, or on the newest ones only."""
     together = log.setting("rollout_len") * log.setting("num_envs") * float(log.config.get("ranks") or 1)
+    rollout = together if log.on_policy else math.nan
     rows = (
-        (
-            together if log.on_policy else math.nan,
-            FEW_SAMPLES,
-            "steps of a rollout",
-            "a longer --rollout-len, more --num-envs",
-        ),
+        (rollout, FEW_SAMPLES, "steps of a rollout", "a longer --rollout-len, more --num-envs"),
         (log.setting("minibatch_size"), FEW_TOGETHER, "samples of a minibatch", "--minibatch-size 64"),
         (log.setting("batch_size"), FEW_TOGETHER, "transitions of a batch", "--batch-size 128"),
         (log.setting("population"), FEW_TOGETHER, "candidates of a generation", "--population 40"),
@@ -229,8 +200,7 @@ def rare_updates(log: Log) -> Finding | None:
     if not log.spent(0.1) or not steps[-1] > 0 or steps[-1] >= rare * log.steps[-1]:
         return None
     text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
-    causes = ("low learning rate",)
-    first = "a smaller --update-every"
+    causes, first = ("low learning rate",), "a smaller --update-every"
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
