@@ -14,7 +14,12 @@ SOON += " --update-after 1000 --num-test-episodes 2 --gamma 0.98"
 LONG = SOON.replace("--steps-per-epoch 300", "--steps-per-epoch 1000")
 # name: (algorithm, environment, settings); each learns its task, or a good part of it, in at most 30,000 env steps
 CELLS = {
-    "ppo CartPole": ("ppo", "CartPole-v1", "--total-steps 30000 --steps-per-epoch 1000"),
+    "ppo CartPole": (
+        "ppo",
+        "CartPole-v1",
+        "--preset none --total-steps 30000 --steps-per-epoch 1000 --rollout-len 32 --minibatch-size 256"
+        " --train-iters 20 --lam 0.9 --pi-lr 1e-3 --vf-lr 1e-3 --lr-schedule linear",
+    ),
     "ppo FrozenLake": (
         "ppo",
         "FrozenLake-v1",
