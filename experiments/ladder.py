@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -191,45 +191,49 @@ def work(wanted: Sequence[Task], jobs: int) -> None:
 
 
 def table() -> list[str]:
-    """What the file says."""
+    """What the file says, as Markdown: the sound algorithms, then how many faults each rung is the first to find."""
     rows = read()
     sound = {key(row): row for row in rows if not row["fault"]}
-    lines = []
     summary = []
-    alarms = {(row["algorithm"], row["rung"]) for row in sound.values() if row["verdict"] == "fail"}
     for algo in ALGORITHMS:
         own = [row for row in sound.values() if row["algorithm"] == algo]
         if own:
             seeds = {row["seed"] for row in own}
-            passed = sum(row["verdict"] == "pass" for row in own)
+            failed = Counter(row["rung"] for row in own if row["verdict"] == "fail")
             seconds = sum(float(row["seconds"]) for row in own) / len(seeds)
-            failed = " ".join(sorted({f"{r['rung']}/{r['seed']}" for r in own if r["verdict"] == "fail"}))
             summary.append(
-                {"algorithm": algo, "seeds": f"{len(seeds)}", "rungs": f"{len({row['rung'] for row in own})}"}
-                | {"passed": f"{passed} of {len(own)}", "CPU s per seed": f"{seconds:.0f}", "failed": failed}
+                {
+                    "algorithm": algo,
+                    "seeds": f"{len(seeds)}",
+                    "passed": f"{len(own) - failed.total()} of {len(own)}",
+                    "CPU seconds per seed": f"{seconds:.0f}",
+                    "failed, seeds": ", ".join(f"{rung} {count}" for rung, count in failed.items()),
+                }
             )
-    lines += [markdown(summary), ""] if summary else []
+    lines = [markdown(summary)] if summary else []
+    alarms = {(row["algorithm"], row["rung"]) for row in sound.values() if row["verdict"] == "fail"}
     faults = defaultdict(list)
     for row in rows:
         if row["fault"]:
             faults[row["fault"], row["file"], row["algorithm"]].append(row)
-    caught, missed, same = [], [], []
+    caught: Counter[str] = Counter()
+    missed, same = [], 0
     for (name, file, algo), tried in faults.items():
-        failed_at = [r for r in tried if r["verdict"] == "fail" and (algo, r["rung"]) not in alarms]
-        compared = [(r, sound.get(key(r))) for r in tried]
+        failed_at = [row for row in tried if row["verdict"] == "fail" and (algo, row["rung"]) not in alarms]
+        healthy = [(row, sound.get(key(row))) for row in tried]
         if failed_at:
-            caught.append({"fault": name, "file": file, "rung": failed_at[0]["rung"], "said": failed_at[0]["said"]})
-        elif any(healthy and healthy["weights"] != r["weights"] for r, healthy in compared):
-            missed.append(f"{name} ({file})")
+            caught[failed_at[0]["rung"] or "does not start"] += 1
+        elif any(other and other["weights"] != row["weights"] for row, other in healthy):
+            missed.append(f"- {name} ({file})")
         else:
-            same.append(name)
+            same += 1
     if faults:
-        counted = len(caught) + len(missed)
-        lines += [
-            f"{len(caught)} of {counted} faults that change what is learned are caught; {len(same)} change nothing"
-        ]
-        lines += [f"missed: {name}" for name in missed]
-        lines += ["", markdown(caught)] if caught else []
+        counted = caught.total() + len(missed)
+        share = f"{caught.total()} of {counted} faults that change what is learned are found"
+        order = ["does not start", *dict.fromkeys(row["rung"] for row in sound.values())]
+        found = [{"first to fail": rung, "faults": f"{caught[rung]}"} for rung in order if caught[rung]]
+        share += f" ({caught.total() / counted:.0%})" if counted else ""
+        lines += ["", f"{share}; {same} more change nothing.", "", markdown(found), "", "Missed:", "", *missed]
     return lines
 
 
