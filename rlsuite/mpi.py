@@ -87,6 +87,12 @@ rank: int = _comm.Get_rank() if _comm else 0
 """which of them this is, from 0; rank 0 writes files and prints"""
 
 
+def cores() -> int:
+    """How many this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def share(count: int) -> int:
     """This rank's part of `count` samples, rounded up: every rank has equally many."""
     return -(-count // size)

@@ -164,7 +164,7 @@ def train_apart(words: Sequence[str], running: Running | None = None, program: S
     environment = {name: text for name, text in os.environ.items() if not name.startswith(LAUNCHERS)}
     process = subprocess.Popen(
         [sys.executable, *program, *words],
-        env={"OMP_NUM_THREADS": "1", **environment, VARIABLE: "1"},  # the other cores have trainings of their own
+        env={"OMP_NUM_THREADS": "1", **environment, VARIABLE: "1"},  # other cores are for other trainings
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,7 +8,6 @@ from typing import Any
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ppo": {
-        # Short rollouts and many passes: few environment steps until it balances.
         # Tuned for seconds, not steps: many environments share the cost of acting, few passes that of learning.
         "CartPole-v1": {
             "total_steps": 100_000,

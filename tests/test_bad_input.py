@@ -305,7 +305,7 @@ PPO_REFUSES = [
     ("--seed 4294967296", "--seed is 4294967296"),
     ("--seed 1.5", "--seed.*'1.5'"),
     ("--device abacus", "--device abacus"),
-    ("--torch-threads 0", "--torch-threads is 0"),
+    ("--torch-threads -1", "--torch-threads is -1"),
     ("--test-episodes -3", "--test-episodes is -3"),
     ("--test-episodes abc", "--test-episodes.*'abc'"),
     ("--exp-name a/b", "--exp-name 'a/b'"),

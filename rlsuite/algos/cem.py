@@ -121,7 +121,7 @@ class Config:
     normalize_obs: bool = False  # standardise observations by the mean and variance of all so far
     num_test_episodes: settings.CountOrZero = 5  # episodes of the mean after each epoch, in an environment of their own
     device: str = "cpu"  # cpu, cuda, mps, or auto
-    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
+    torch_threads: settings.Threads = 0  # threads of torch; 0: one, since there is no gradient
 
     def __post_init__(self) -> None:
         settings.check(self)

@@ -71,7 +71,7 @@ class Config:
     num_envs: settings.Environments = 4  # environments that step together, in each process
     steps_per_epoch: settings.Steps = 5000  # env steps per row of the log; rounded up likewise
     device: str = "cpu"  # cpu, cuda, mps, or auto
-    torch_threads: settings.Threads = 0  # threads of torch; 0: by the size of an update, one where it is small
+    torch_threads: settings.Threads = 0  # threads of torch; 0: one, since there is no gradient
 
     def __post_init__(self) -> None:
         settings.check(self)

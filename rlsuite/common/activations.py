@@ -30,7 +30,7 @@ class _Tanh(torch.autograd.Function):
 
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent; of many numbers on the CPU by numpy, which on some processors is six times as fast."""
-    if x.numel() < MANY or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.numel() < MANY or x.device.type != "cpu" or x.dtype == torch.bfloat16:
         return torch.tanh(x)
     apply: Callable[[Tensor], Tensor] = _Tanh.apply
     return apply(x)

@@ -204,8 +204,8 @@ class Logger:
         text = json.dumps(self._config, indent=2, default=str)
         write_atomically(self.run_dir / "config.json", f"{text}\n".encode())
 
-    def fact(self, name: str) -> Any:
-        """What config.json says of something; None where it says nothing, and on other ranks than 0."""
+    def saved(self, name: str) -> Any:
+        """An entry of config.json; None where there is none, and on other ranks than 0."""
         return self._config.get(name)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from rlsuite import mpi, settings
 from rlsuite.common.console import acting, returns
-from rlsuite.common.device import in_use, use
 from rlsuite.common.health import Epoch, StateScale
 from rlsuite.common.logger import Logger
 from rlsuite.common.optim import FlatOptimizer, FlatParameters
@@ -77,13 +77,16 @@ class Training:
             self.test_env = envs.another()
         if not logger.resume:
             self._first_observations()  # before anything is written: an environment may fail at once
-        facts = {"network": network, "custom_env": envs.custom, "torch": in_use()}
+        facts = {"network": network, "custom_env": envs.custom, "num_threads": torch.get_num_threads()}
         if mpi.rank == 0 and not logger.resume:
             facts["random_play"] = self._random_play()
         run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
-        if logger.resume and (chosen := mpi.gather_objects(logger.fact("torch"))[0]):
-            use(chosen)
+        if logger.resume:  # another number of threads adds in another order, and so rounds differently
+            threads = mpi.gather_objects(logger.saved("num_threads"))[0]
+            torch.set_num_threads(
+                threads if isinstance(threads, int) and threads > 0 else self.config.torch_threads or 1
+            )
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
         if self.recording is not None and logger.advise and not logger.quiet:
             for text in logger.advise(self.recording):

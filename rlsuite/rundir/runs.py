@@ -23,7 +23,7 @@ Columns = dict[str, NDArray[np.float64]]
 # fmt: off
 PER_RUN_FIELDS = {
     "seed", "note", "versions", "git_commit", "command", "quiet", "resume", "resumed", "checkpoint_every",
-    "data_dir", "run_dir", "first_total_steps", "stop_at", "random_play", "torch",
+    "data_dir", "run_dir", "first_total_steps", "stop_at", "random_play", "num_threads",
     "timestamp", "started", "finished", "date", "time", "hostname",
     "logger", "logger_kwargs", "output_dir",
 }

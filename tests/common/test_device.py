@@ -1,10 +1,13 @@
-"""Devices, threads and products of torch: chosen by the size of an update, written down, and taken from there."""
+"""Devices, and the number of torch's threads: chosen by the size of an update, written down, and taken from there."""
 
+import ctypes
+import importlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,19 +15,20 @@ import torch
 from rlsuite import mpi
 from rlsuite.algos import dqn, ppo
 from rlsuite.common import device
-from rlsuite.common.device import MOST_THREADS, WORTH_ONEDNN, WORTH_THREADS, in_use, set_up_torch, use
+from rlsuite.common.device import LARGE, MOST_THREADS, set_up_torch
 from rlsuite.common.logger import Logger
 from rlsuite.errors import UserError
 from rlsuite.rundir.runs import read_config
 
-LARGE = ppo.Config("-", hidden_sizes=(256, 256))
+WIDE = ppo.Config("-", hidden_sizes=(256, 256))
+ENOUGH = LARGE // 256**2
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays_chosen() -> Iterator[None]:
-    before = in_use()
+    before = torch.get_num_threads()
     yield
-    use(before)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
 
 
-def threads(config: ppo.Config, samples: int) -> int:
+def threads(config: Any, samples: int) -> int:
     set_up_torch(config, samples)
     return torch.get_num_threads()
 
@@ -44,7 +48,7 @@ def test_it_knows_its_devices() -> None:
         return set_up_torch(ppo.Config("-", device=name))
 
     assert chosen("cpu") == torch.device("cpu")
-    assert chosen("auto").type in ("cpu", "cuda", "mps")
+    assert chosen("auto").type == ("cuda" if torch.cuda.is_available() else chosen("auto").type)
     for unknown in ("tpu", "", "cpu:x"):
         with pytest.raises(UserError, match="use"):
             chosen(unknown)
@@ -53,12 +57,11 @@ def test_it_knows_its_devices() -> None:
 
 
 def test_large_updates_get_the_cores_and_small_ones_a_thread(cores: None) -> None:
-    enough = WORTH_THREADS // 256**2
-    assert threads(LARGE, enough) == 3
-    assert threads(LARGE, enough - 1) == 1
-    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), enough) == 1  # the largest product of two widths counts
-    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), 4 * enough) == 3
-    assert threads(ppo.Config("-", hidden_sizes=()), 10**9) == threads(LARGE, 0) == 1
+    assert threads(WIDE, ENOUGH) == 3
+    assert threads(WIDE, ENOUGH - 1) == 1
+    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), ENOUGH) == 1  # the largest product of two counts
+    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), 4 * ENOUGH) == 3
+    assert threads(ppo.Config("-", hidden_sizes=()), 10**9) == threads(WIDE, 0) == 1
 
 
 def test_a_number_of_threads_is_taken_as_it_is(cores: None) -> None:
@@ -70,41 +73,35 @@ def test_a_number_of_threads_is_taken_as_it_is(cores: None) -> None:
 def test_processes_share_the_cores(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for ranks, each in ((1, 3), (2, 1), (8, 1)):
         monkeypatch.setattr(mpi, "size", ranks)
-        assert threads(LARGE, 10**6) == each
+        assert threads(WIDE, 10**6) == each
 
 
 def test_what_torch_itself_is_told_counts(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert threads(LARGE, 10**6) == 2
-    monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert threads(LARGE, 10**6) == 3
+    for told, number in (("2", 2), ("16", 16), ("many", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert threads(WIDE, 10**6) == number
 
 
 def test_a_large_machine_is_not_taken_whole(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert threads(LARGE, 10**6) == MOST_THREADS
+    assert threads(WIDE, 10**6) == MOST_THREADS
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_onednn_is_called_where_it_pays_and_keeps_float32(monkeypatch: pytest.MonkeyPatch, keeps: bool) -> None:
-    monkeypatch.setattr(device, "_onednn_keeps_float32", lambda: keeps)
-    enough = -(-WORTH_ONEDNN // 256**2)
-    for samples, products in ((enough, "medium" if keeps else "highest"), (enough - 1, "highest")):
-        set_up_torch(LARGE, samples)
-        assert in_use()["float32_products"] == products
+def test_freed_memory_is_kept_for_large_updates_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    library = SimpleNamespace(mallopt=lambda what, value: told.append(what))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    set_up_torch(WIDE, ENOUGH - 1)
+    assert told == []
+    set_up_torch(WIDE, ENOUGH)
+    assert told == [-1, -3]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())  # another C library
+    set_up_torch(WIDE, ENOUGH)
 
 
-def test_rounding_to_bfloat16_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Coarse(torch.Tensor):
-        def __matmul__(self, other: torch.Tensor) -> torch.Tensor:
-            plain = self.as_subclass(torch.Tensor)
-            plain = plain.bfloat16().float() if plain.dtype == torch.float32 else plain
-            return plain @ other.as_subclass(torch.Tensor)
-
-    draw = torch.randn
-    assert device._onednn_keeps_float32() in (True, False)
-    monkeypatch.setattr(torch, "randn", lambda *a, **k: [part.as_subclass(Coarse) for part in draw(*a, **k)])
-    assert not device._onednn_keeps_float32()
+def test_the_work_of_a_gpu_needs_no_threads(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_device", lambda _: torch.device("cuda"))
+    assert threads(WIDE, 10**6) == 1
 
 
 def test_a_resumed_run_has_the_threads_that_it_began_with(tmp_path: Path) -> None:
@@ -112,15 +109,12 @@ def test_a_resumed_run_has_the_threads_that_it_began_with(tmp_path: Path) -> Non
     ppo.train(config, logger=Logger(data_dir=tmp_path, quiet=True))
     (path,) = tmp_path.glob("*/*/config.json")
     saved = read_config(path.parent)
-    assert saved["torch"] == {"threads": 1, "float32_products": "highest"}
-    for chosen in ({"threads": 2, "float32_products": "medium"}, None):  # one from before there was a choice, too
-        path.write_text(json.dumps({**saved, "torch": chosen}))
-        use({"threads": 1, "float32_products": "highest"})
+    assert saved["num_threads"] == 1
+    for entry, number in ((2, 2), (None, 1), ("two", 1), (-1, 1)):  # None: a run from before there was a choice
+        path.write_text(json.dumps({**saved, "num_threads": entry}))
+        torch.set_num_threads(3)
         ppo.train(config, logger=Logger(resume=path.parent, quiet=True))
-        assert in_use() == chosen or (chosen is None and in_use() == saved["torch"])
-    path.write_text(json.dumps({**saved, "torch": {"threads": "two"}}))
-    with pytest.raises(UserError, match="has no threads and products"):
-        ppo.train(config, logger=Logger(resume=path.parent, quiet=True))
+        assert torch.get_num_threads() == number
 
 
 def test_the_size_of_an_update_is_that_of_its_batch(cores: None, tmp_path: Path) -> None:
@@ -129,4 +123,26 @@ def test_the_size_of_an_update_is_that_of_its_batch(cores: None, tmp_path: Path)
         one = dqn.Config(**{**config.__dict__, "batch_size": batch_size, "num_test_episodes": 0})
         dqn.train(one, logger=Logger(data_dir=tmp_path / f"{batch_size}", quiet=True))
         (path,) = (tmp_path / f"{batch_size}").glob("*/*/config.json")
-        assert read_config(path.parent)["torch"]["threads"] == number
+        assert read_config(path.parent)["num_threads"] == number
+
+
+@pytest.mark.parametrize(
+    ("algo", "samples"),
+    [("vpg", 60), ("a2c", 60), ("trpo", 60), ("ppo", 7), ("dqn", 9), ("ddpg", 9), ("td3", 9), ("sac", 9), ("cem", 0)],
+)
+def test_each_algorithm_says_how_large_its_updates_are(
+    algo: str, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"rlsuite.algos.{algo}")
+    known = {"rollout_len": 20, "num_envs": 3, "minibatch_size": 7, "batch_size": 9}
+    fields = module.Config.__dataclass_fields__
+    said: list[int] = []
+
+    def stop(config: Any, samples: int = 0) -> None:
+        said.append(samples)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "set_up_torch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        module.train(module.Config("-", **{name: value for name, value in known.items() if name in fields}))
+    assert said == [samples]
