@@ -83,10 +83,8 @@ class Training:
         run_dir = logger.start(self.algo, self.config, self.total_steps, lambda: envs.total_steps, **facts)
         self.run_dir = run_dir
         if logger.resume:  # another number of threads adds in another order, and so rounds differently
-            threads = mpi.gather_objects(logger.saved("num_threads"))[0]
-            torch.set_num_threads(
-                threads if isinstance(threads, int) and threads > 0 else self.config.torch_threads or 1
-            )
+            saved = mpi.gather_objects(logger.saved("num_threads"))[0]
+            torch.set_num_threads(saved if isinstance(saved, int) and saved > 0 else self.config.torch_threads or 1)
         self.checkpoint = Checkpoint(run_dir, logger, logger.checkpoint_every, self.parts)
         if self.recording is not None and logger.advise and not logger.quiet:
             for text in logger.advise(self.recording):
