@@ -1376,7 +1376,7 @@ MUTANTS = [
            'log.col("RewTerminal") > 0.3 * size', 'np.abs(log.col("RewTerminal")) > 0.3 * size',
            f"{DIAGNOSIS}::test_what_looks_like_a_fault_and_is_none_is_not_said"),
     Mutant("diagnosis: Chebyshev's bound without its square", "analysis/policy_rules.py",
-           'log.setting("clip_ratio") ** 2 / 2 > kl', 'log.setting("clip_ratio") / 2 > kl',
+           'clipped * bound**2 / 2 > kl', 'clipped * bound / 2 > kl',
            f"{DIAGNOSIS}::test_what_looks_like_a_fault_and_is_none_is_not_said"),
     Mutant("diagnosis: a critic that is on its way has settled", "analysis/critic_rules.py",
            "abs(late / half - 1) > 0.2", "abs(late / half - 1) > 2",

@@ -70,7 +70,10 @@ def critic_explains_nothing(log: Log) -> Finding | None:
     elif alike:
         text += ", and says nearly the same of all states"
         causes = ["empty observation", "observation scale", "targets", "low learning rate", "credit"]
-    first, name = "a higher vf_lr; --normalize-obs; then the critic's targets", "the critic explains nothing"
+    first, name = (
+        "a higher learning rate of the critic; --normalize-obs; then its targets",
+        "the critic explains nothing",
+    )
     return Finding(name, text, ("ExplainedVariance",), since, tuple(causes), 0.6, first, "Schulman")
 
 

@@ -14,8 +14,8 @@ STILL = 1e-6
 """‖change‖ / ‖parameters‖ of an epoch below which a network stands still; training moves it by 1e-3 and more"""
 SMALL_KL = 1e-5
 """nats per epoch; 0.01 is a small step"""
-FOLLOWS, OPPOSES = 1.5, -3.0
-"""standard errors of the correlation of advantages with what the update did, from 0"""
+FOLLOWS, OPPOSES, AGAINST = 1.5, -3.0, -0.03
+"""standard errors of the correlation of advantages with what the update did, from 0; and that correlation itself"""
 LOOSE = 0.15
 """correlation of advantages with returns less values; with lam from 0.9 to 1 it is 0.2 to 1"""
 UNCLIPPED = 0.1
@@ -54,7 +54,7 @@ def policy_creeps(log: Log) -> Finding | None:
 def update_against_advantages(log: Log) -> Finding | None:
     """The update makes what was better than expected less probable."""
     mean, errors = followed(log)
-    if not errors <= OPPOSES:
+    if not (errors <= OPPOSES and mean < AGAINST):
         return None
     text = f"the update lowers the probability of actions with a high advantage: correlation {mean:.2f}, "
     text += f"{errors:.1f} standard errors from 0"
@@ -100,12 +100,14 @@ def advantages_against_returns(log: Log) -> Finding | None:
 def ratio_against_kl(log: Log) -> Finding | None:
     """PPO's ratios are not those of the policies before and after.
 
-    Of ln r with a mean square of about 2 KL, at most a share of 2 KL / ε² is beyond ε (Chebyshev's inequality).
+    Of ln r with a mean square of about 2 KL, at most a share of 2 KL / b² is beyond b = ln(1 + ε) (Chebyshev's
+    inequality).
     """
-    clipped, kl = log.col("ClipFrac"), log.col("KL")
-    since = log.stands((clipped > 0.1) & (clipped * log.setting("clip_ratio") ** 2 / 2 > kl), np.isfinite(clipped * kl))
+    clipped, kl, bound = log.col("ClipFrac"), log.col("KL"), np.log1p(log.setting("clip_ratio"))
+    since = log.stands((clipped > 0.1) & (clipped * bound**2 / 2 > kl), np.isfinite(clipped * kl))
     text = f"{100 * log.mean('ClipFrac'):.0f}% of the ratios are clipped, more than a KL of {log.mean('KL'):.2g} allows"
-    if since is None and log.setting("train_iters") > 1 and not log.known("ClipFrac").any():
+    clips = log.setting("train_iters") > 1 and not log.setting("clip_ratio") >= 1
+    if since is None and clips and not log.known("ClipFrac").any():
         since = log.stands(kl > UNCLIPPED, np.isfinite(clipped * kl))
         text = f"no ratio has ever been clipped, at a KL of {log.mean('KL'):.2g} nats in an epoch"
     if since is None:
@@ -150,7 +152,9 @@ def entropy_stays(log: Log) -> Finding | None:
     said = f"{100 * log.mean('EntropyShare'):.1f}% of the largest entropy"
     causes = ["low learning rate", "no reward", "idle action", "credit", "empty observation", "endless exploration"]
     sigma, (begun, last) = log.known("LogStd"), log.course("Entropy")
-    if log.has("Alpha") and last > UNFALLEN * begun > 0:  # it begins near the largest entropy, and is to leave it
+    if (
+        log.has("Alpha") and last > UNFALLEN * begun > 0 and not log.learned
+    ):  # it begins near the largest entropy, and is to leave it
         since, columns, said = 0.0, ("Entropy",), f"{last:.3g} nats, {begun:.3g} at first"
         causes = ["policy not trained", "critic not trained", "endless exploration", "low learning rate", "late reward"]
         causes += ["little exploration"]
@@ -173,7 +177,7 @@ def gradients_clipped(log: Log) -> Finding | None:
         return None
     text = f"every gradient of the policy is clipped, from {log.mean('GradNormPi'):.3g} to {limit:g}"
     causes: tuple[str, ...] = ("reward scale", "high learning rate", "observation scale")
-    first = "--scale-reward; a lower pi_lr"
+    first = "smaller rewards, or --scale-reward; a lower pi_lr"
     if limit < 1e-3:
         causes, first = ("low learning rate",), "a larger max_grad_norm"
     return Finding("every gradient is clipped", text, ("GradNormPi",), since, causes, 0.7, first, "RLExplorer")

@@ -55,7 +55,16 @@ def critic_leaps(log: Log) -> Finding | None:
             text = f"one epoch has changed the critic's parameters by {values.max():.3g} times their norm"
             since = float(log.steps[values.argmax()])
             causes = ("high learning rate", "reward scale")
-            return Finding("the critic leaps", text, (name,), since, causes, 0.8, "a vf_lr ten times lower", "Jones")
+            return Finding(
+                "the critic leaps",
+                text,
+                (name,),
+                since,
+                causes,
+                0.8,
+                "a critic's learning rate ten times lower",
+                "Jones",
+            )
     return None
 
 

@@ -58,7 +58,7 @@ def part_never_varies(log: Log) -> Finding | None:
     one_hot = log.known("InputAbsMax").max(initial=0) <= 1 + 1e-6  # most states are never seen
     if len(least) < FEWEST or least.max() > 1e-6 or one_hot:
         return None
-    if not log.spent(0.2) or log.above("InputStdMax", 1e-6) is None:
+    if not log.spent(0.2) or log.above("InputStdMax", 1e-6) is None or log.learned:
         return None
     text = f"a component of the observation has never varied, while others deviate by {log.mean('InputStdMax'):.2g}"
     first, name = "which one is it, and what should it say?", "a part of the observation never varies"
@@ -124,7 +124,7 @@ def late_reward(log: Log) -> Finding | None:
 def short_horizon(log: Log) -> Finding | None:
     """The discount hides what comes after a few steps."""
     gamma, length = log.setting("gamma"), log.mean("EpLen")
-    if not 0 <= gamma < 0.9 or not length > 4 / (1 - gamma):
+    if not 0 <= gamma < 0.9 or not length > 4 / (1 - gamma) or log.learned:
         return None
     text = f"gamma {gamma:g} looks {1 / (1 - gamma):.1f} steps ahead, and episodes take {length:.0f}"
     return Finding("a short horizon", text, ("EpLen",), 0.0, ("discount",), 0.8, "--gamma 0.99", "Schulman")
@@ -187,7 +187,7 @@ def few_samples(log: Log) -> Finding | None:
         (log.setting("buffer_size"), SMALL_MEMORY, "transitions of the replay buffer", "--buffer-size 100000"),
     )
     for count, least, what, first in rows:
-        if count < least:
+        if count < least and not log.learned:
             text = f"each update rests on {count:.0f} {what}"
             return Finding("few samples per update", text, (), 0.0, ("little data",), 0.7, first, "Schulman")
     return None
@@ -197,7 +197,9 @@ def rare_updates(log: Log) -> Finding | None:
     """Few gradient steps for the steps taken."""
     steps = log.col("GradSteps")
     rare = RARE_UPDATES[log.has("TDError")]
-    if not log.spent(0.1) or not steps[-1] > 0 or steps[-1] >= rare * log.steps[-1]:
+    if not log.spent(0.1) or not steps[-1] > 0:
+        return None
+    if steps[-1] >= rare * (log.steps[-1] - np.nan_to_num(log.setting("update_after"))):
         return None
     text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
     causes, first = ("low learning rate",), "a smaller --update-every"
@@ -236,7 +238,16 @@ def bonus_above_rewards(log: Log) -> Finding | None:
         return None
     text = f"a nat of entropy is worth {log.late(worth).mean():.3g} times the largest reward"
     causes = ("endless exploration", "reward scale")
-    return Finding("entropy outweighs rewards", text, ("Alpha", "RewMax"), since, causes, 0.8, "a lower alpha", "ours")
+    return Finding(
+        "entropy outweighs rewards",
+        text,
+        ("Alpha", "RewMax"),
+        since,
+        causes,
+        0.8,
+        "a lower alpha, --alpha-lr 0",
+        "ours",
+    )
 
 
 TASK_RULES: Sequence[Rule] = (

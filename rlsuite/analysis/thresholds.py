@@ -101,13 +101,13 @@ THRESHOLDS: Sequence[Threshold] = (
     Threshold(
         "certain beyond measure", "Entropy", NEVER, -20.0, "the entropy is {mean} nats, below {limit}",
         ("little exploration", "sign", "old policy"), 1.0, "the sign of the entropy in the policy's loss", "ours",
-        learning=True, given="Alpha",
+        given="Alpha",
     ),
     Threshold(
         "actions beyond their bounds", "ClippedActions", 0.7, -NEVER,
         "{percent} of the action components are outside their bounds",
         ("endless exploration", "high learning rate", "old policy"), 0.7, "a smaller log_std_init", "Huang",
-        learning=True, given="LogStd",
+        given="LogStd",
     ),
     Threshold(
         "sigma near 0", "LogStd", NEVER, -5.0, "ln sigma is {mean}, below {limit}: it tries nothing",

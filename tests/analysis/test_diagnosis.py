@@ -219,6 +219,15 @@ def test_a_finding_of_few_causes_says_more_of_each():
         ("inputs are not of order 1", low(ON_POLICY, InputStdMax=0.1, InputAbsMax=1.0, InputStdMin=0.02)),
         ("values of the other sign", low(DQN, ValueMean=-0.5)),
         ("entropy does not fall", low(SAC, Entropy=1.4 - 0.5 * T)),
+        # Of runs that learn:
+        ("the update goes against the advantages", changed(ON_POLICY, AdvLogpCorr=-0.01)),
+        ("a short horizon", changed(ON_POLICY, config={"gamma": 0.5})),
+        ("few samples per update", changed(ON_POLICY, config={"rollout_len": 5, "num_envs": 1})),
+        ("entropy does not fall", changed(SAC, Entropy=1.4)),
+        ("a part of the observation never varies", changed(ON_POLICY, InputStdMin=0.0)),
+        ("actions beyond their bounds", changed(ON_POLICY, ClippedActions=0.9, LogStd=-0.5)),
+        ("certain beyond measure", changed(SAC, Entropy=-25.0)),
+        ("ratios against the KL", low(ON_POLICY, ClipFrac=0.0, KL=0.4, config={"train_iters": 10, "clip_ratio": 1e9})),
     ],
 )
 def test_what_looks_like_a_fault_and_is_none_is_not_said(rule, log):
