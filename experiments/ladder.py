@@ -233,7 +233,9 @@ def table() -> list[str]:
         order = ["does not start", *dict.fromkeys(row["rung"] for row in sound.values())]
         found = [{"first to fail": rung, "faults": f"{caught[rung]}"} for rung in order if caught[rung]]
         share += f" ({caught.total() / counted:.0%})" if counted else ""
-        lines += ["", f"{share}; {same} more change nothing.", "", markdown(found), "", "Missed:", "", *missed]
+        lines += ["", f"{share}; {same} more change nothing."]
+        lines += ["", markdown(found)] if found else []
+        lines += ["", "Missed:", "", *missed] if missed else []
     return lines
 
 

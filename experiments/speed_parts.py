@@ -23,13 +23,13 @@ PARTS = ("environment", "stepping", "acting", "storing", "learning", "optimiser"
 environment: its own `step` and `reset`, with Gymnasium's wrappers
 stepping:    what `Envs` does around them
 acting:      observations in, actions out
-storing:     buffers, filled, read and sampled; advantages
+storing:     buffers, filled, read and sampled; values of a rollout and its advantages
 learning:    losses forward and backward
 optimiser:   its step
 health:      columns that are computed once an epoch
 files:       the row, the policy, the checkpoint
-start:       imports, networks, random play
-rest:        the main loop's own lines
+start:       random play, the run directory
+rest:        the main loop's own lines, and making the networks
 """
 
 
@@ -70,8 +70,9 @@ def timed_parts(module: ModuleType) -> Iterator[tuple[Any, str, str]]:
         for name in ("act", "mode", "values", "act_and_logp"):
             if hasattr(kind, name):
                 yield kind, name, "acting"
-    yield gym.Wrapper, "step", "environment"
-    yield gym.Wrapper, "reset", "environment"
+    for wrapper in (gym.Wrapper, gym.wrappers.TimeLimit):
+        for name in ("step", "reset"):
+            yield wrapper, name, "environment"
     yield Envs, "step", "stepping"
     for name in ("store", "batch"):
         yield buffer.RolloutBuffer, name, "storing"

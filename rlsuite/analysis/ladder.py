@@ -63,7 +63,7 @@ SEARCH: dict[str, Any] = {
     "noise_init": 0.1,
     "noise_fall": 0.01,
 }
-"""Instead of these, for one that has a population of candidates."""
+"""Over these, of one that has a population of candidates."""
 BUDGET_OF_SEARCH = 3
 """times the steps: it learns once from thousands of steps, not from each"""
 
@@ -143,7 +143,7 @@ class Measured(NamedTuple):
 
 
 def settings_of(rung: Rung, known: Sequence[str]) -> dict[str, Any]:
-    """What to train with: of `SETTINGS` and the rung's own, those that an algorithm knows."""
+    """What to train with: of `SETTINGS`, `SEARCH` over them, and the rung's own, those that an algorithm knows."""
     searches = "population" in known
     basis = {**SETTINGS, **SEARCH} if searches else SETTINGS
     steps = BUDGET_OF_SEARCH * rung.steps if searches else rung.steps
