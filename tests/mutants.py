@@ -1197,7 +1197,7 @@ MUTANTS = [
            'return _facts(None, f"{type(error).__name__}: {\' \'.join(str(error).split())}"), None', "raise",
            f"{RANDOM_PLAY}::test_where_nothing_can_be_played_the_training_goes_on"),
     Mutant("threads: all cores for any update", "common/device.py",
-           'device.type == "cpu" and product >= LARGE', 'device.type == "cpu"',
+           'device.type == "cpu" and _product(config, batch) >= LARGE', 'device.type == "cpu"',
            "common/test_device.py::test_large_updates_get_the_cores_and_small_ones_a_thread"),
     Mutant("threads: freed memory is given back", "common/device.py",
            "    if large:\n        _keep_freed_memory()\n", "",

@@ -240,7 +240,7 @@ def train(
         UserError: a setting, environment or space that does not fit; nothing has been created then.
         NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
-    device = set_up_torch(config, config.batch_size)
+    device = set_up_torch(config, "batch_size")
     rng = seed_everything(config.seed)
     envs = Envs.of(config, env_fn)
     test_env = envs.another()

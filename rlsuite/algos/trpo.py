@@ -354,7 +354,7 @@ def train(
         UserError: a setting, environment or space that does not fit; nothing has been created then.
         NonFiniteError, EnvError: a NaN or infinity, or an environment that fails; the last epoch's policy is kept.
     """
-    device = set_up_torch(config, config.rollout_len * config.num_envs)
+    device = set_up_torch(config, "rollout_len", "num_envs")
     seed_everything(config.seed)
     envs = Envs.of(config, env_fn)
     ac = actor_critic(envs.obs_space, envs.act_space, config).to(device)

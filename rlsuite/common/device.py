@@ -2,7 +2,9 @@
 
 import ctypes
 import itertools
+import math
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +18,7 @@ MOST_THREADS = 4  # of one training; a product this small leaves more of them wi
 KEPT_MB = 512  # of freed memory
 
 
-def set_up_torch(config: Any, samples: int = 0) -> torch.device:
+def set_up_torch(config: Any, *batch: str) -> torch.device:
     """Choose the number of threads, and return the device that `config.device` names.
 
     That is "cpu", "cuda", "mps", or "auto" for the best there is. With `config.torch_threads` 0 it is one thread,
@@ -27,20 +29,24 @@ def set_up_torch(config: Any, samples: int = 0) -> torch.device:
 
     Args:
         config: settings.
-        samples: about as many as a gradient step takes; 0 where there is none.
+        batch: settings whose product is about the number of samples of a gradient step; none where there is no such.
 
     Raises:
         UserError: this machine has no such device, or `config` is no `Config`.
     """
     settings.expect_config(config)
     device = _device(config.device)
-    widths = config.hidden_sizes if samples else ()
-    product = samples * max((a * b for a, b in itertools.pairwise(widths)), default=0)
-    large = device.type == "cpu" and product >= LARGE
+    large = bool(batch) and device.type == "cpu" and _product(config, batch) >= LARGE
     torch.set_num_threads(config.torch_threads or (_cores() if large else 1))
     if large:
         _keep_freed_memory()
     return device
+
+
+def _product(config: Any, batch: Sequence[str]) -> int:
+    samples: int = math.prod(getattr(config, name) for name in batch)
+    largest: int = max((a * b for a, b in itertools.pairwise(config.hidden_sizes)), default=0)
+    return samples * largest
 
 
 def _device(name: str) -> torch.device:

@@ -1,6 +1,7 @@
 """Devices, and the number of torch's threads: chosen by the size of an update, written down, and taken from there."""
 
 import ctypes
+import dataclasses
 import importlib
 import json
 import os
@@ -38,8 +39,8 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
 
 
-def threads(config: Any, samples: int) -> int:
-    set_up_torch(config, samples)
+def threads(config: ppo.Config, samples: int) -> int:
+    set_up_torch(dataclasses.replace(config, minibatch_size=samples), "minibatch_size")
     return torch.get_num_threads()
 
 
@@ -61,7 +62,11 @@ def test_large_updates_get_the_cores_and_small_ones_a_thread(cores: None) -> Non
     assert threads(WIDE, ENOUGH - 1) == 1
     assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), ENOUGH) == 1  # the largest product of two counts
     assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), 4 * ENOUGH) == 3
-    assert threads(ppo.Config("-", hidden_sizes=()), 10**9) == threads(WIDE, 0) == 1
+    assert threads(ppo.Config("-", hidden_sizes=()), 10**9) == 1
+    set_up_torch(WIDE)
+    assert torch.get_num_threads() == 1
+    set_up_torch(dataclasses.replace(WIDE, rollout_len=ENOUGH // 2, num_envs=2), "rollout_len", "num_envs")
+    assert torch.get_num_threads() == 3
 
 
 def test_a_number_of_threads_is_taken_as_it_is(cores: None) -> None:
@@ -91,12 +96,12 @@ def test_freed_memory_is_kept_for_large_updates_only(monkeypatch: pytest.MonkeyP
     told: list[int] = []
     library = SimpleNamespace(mallopt=lambda what, value: told.append(what))
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
-    set_up_torch(WIDE, ENOUGH - 1)
+    threads(WIDE, ENOUGH - 1)
     assert told == []
-    set_up_torch(WIDE, ENOUGH)
+    threads(WIDE, ENOUGH)
     assert told == [-1, -3]
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())  # another C library
-    set_up_torch(WIDE, ENOUGH)
+    threads(WIDE, ENOUGH)
 
 
 def test_the_work_of_a_gpu_needs_no_threads(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,23 +131,20 @@ def test_the_size_of_an_update_is_that_of_its_batch(cores: None, tmp_path: Path)
         assert read_config(path.parent)["num_threads"] == number
 
 
-@pytest.mark.parametrize(
-    ("algo", "samples"),
-    [("vpg", 60), ("a2c", 60), ("trpo", 60), ("ppo", 7), ("dqn", 9), ("ddpg", 9), ("td3", 9), ("sac", 9), ("cem", 0)],
-)
-def test_each_algorithm_says_how_large_its_updates_are(
-    algo: str, samples: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = importlib.import_module(f"rlsuite.algos.{algo}")
-    known = {"rollout_len": 20, "num_envs": 3, "minibatch_size": 7, "batch_size": 9}
-    fields = module.Config.__dataclass_fields__
-    said: list[int] = []
+ROLLOUT = ("rollout_len", "num_envs")
+BATCHES = {"vpg": ROLLOUT, "a2c": ROLLOUT, "trpo": ROLLOUT, "ppo": ("minibatch_size",), "cem": (), "random": ()}
 
-    def stop(config: Any, samples: int = 0) -> None:
-        said.append(samples)
+
+@pytest.mark.parametrize("algo", ["vpg", "a2c", "trpo", "ppo", "dqn", "ddpg", "td3", "sac", "cem", "random"])
+def test_each_algorithm_says_what_makes_up_a_batch(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"rlsuite.algos.{algo}")
+    said: list[tuple[str, ...]] = []
+
+    def stop(config: Any, *batch: str) -> None:
+        said.append(batch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "set_up_torch", stop)
     with pytest.raises(KeyboardInterrupt):
-        module.train(module.Config("-", **{name: value for name, value in known.items() if name in fields}))
-    assert said == [samples]
+        module.train(module.Config("-"))
+    assert said == [BATCHES.get(algo, ("batch_size",))]
