@@ -133,7 +133,7 @@ def train(task: Task) -> str:
                 shutil.rmtree(run)  # it was killed
     with tempfile.TemporaryDirectory() as folder:
         copy = planted(task.fault, Path(folder))
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(copy)}
         while missing:
             how = ["--data-dir", str(RUNS), "--exp-name", task.name, "--quiet", "--checkpoint-every", "0"]
             command = [sys.executable, "-m", "rlsuite.run", *task.words, *how, "--seed", *map(str, missing)]

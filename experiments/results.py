@@ -9,6 +9,7 @@ The table goes to data/results.csv and README.md.
 import argparse
 import csv
 import json
+import os
 import shlex
 import statistics
 import subprocess
@@ -79,7 +80,8 @@ def train(task: tuple[str, str, int]) -> None:
     """Run one training, in a process of its own."""
     words = arguments(*task)
     print(shlex.join(["python", *words]) + "\n", end="", flush=True)
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+    alone = {"OMP_NUM_THREADS": "1", **os.environ}  # other cores are for other runs
+    subprocess.run([sys.executable, *words], cwd=ROOT, env=alone, check=True)
 
 
 def env_kwargs(algo: str, env: str) -> str:

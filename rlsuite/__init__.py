@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 # Numpy decides at its import. For networks this small a second thread only takes a core from another process.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Torch's threads wait for work by spinning. Those of two trainings on the same cores would keep each other from it.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def load(run_dir: Any, env: Any = None, actor_critic: Any = None, best: bool = False) -> "Policy":

@@ -4,7 +4,6 @@ import ctypes
 import itertools
 import math
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from rlsuite import mpi, settings
 from rlsuite.errors import UserError
 
-LARGE = 2**22  # multiplications of a matrix product from which on several threads don't just wait for each other
-MOST_THREADS = 4  # of one training; a product this small leaves more of them without work
+LARGE = 2**22  # multiplications in a matrix product of an update, from which on its memory and its threads matter
+WIDE = 2**15  # weights between two layers from which on threads pay; with fewer, passes over the samples dominate
+MOST_THREADS = 4  # of one training; a product of this size leaves more of them without work
 KEPT_MB = 512  # of freed memory
 
 
@@ -22,10 +22,10 @@ def set_up_torch(config: Any, *batch: str) -> torch.device:
     """Choose the number of threads, and return the device that `config.device` names.
 
     That is "cpu", "cuda", "mps", or "auto" for the best there is. With `config.torch_threads` 0 it is one thread,
-    unless the largest product of two hidden layers in an update is large and computed by the CPU: then it is
-    OMP_NUM_THREADS, or without that one for each core, up to four. In that case, too, the C library, if it is glibc, is
-    told to keep up to 512 MB of freed memory: else the batches of each gradient step are taken from the system page by
-    page, and given back.
+    unless the CPU multiplies large matrices for wide layers: then it is OMP_NUM_THREADS, or without that one for each
+    core, up to four. Where the matrices are large, however wide, the C library, if it is glibc, is told to keep up to
+    512 MB of freed memory: else the batches of each gradient step are taken from the system page by page, and given
+    back.
 
     Args:
         config: settings.
@@ -36,17 +36,13 @@ def set_up_torch(config: Any, *batch: str) -> torch.device:
     """
     settings.expect_config(config)
     device = _device(config.device)
-    large = bool(batch) and device.type == "cpu" and _product(config, batch) >= LARGE
-    torch.set_num_threads(config.torch_threads or (_cores() if large else 1))
+    samples = math.prod(getattr(config, name) for name in batch) if batch else 0
+    weights = max((a * b for a, b in itertools.pairwise(config.hidden_sizes)), default=0) if batch else 0
+    large = device.type == "cpu" and samples * weights >= LARGE
+    torch.set_num_threads(config.torch_threads or (_cores() if large and weights >= WIDE else 1))
     if large:
         _keep_freed_memory()
     return device
-
-
-def _product(config: Any, batch: Sequence[str]) -> int:
-    samples: int = math.prod(getattr(config, name) for name in batch)
-    largest: int = max((a * b for a, b in itertools.pairwise(config.hidden_sizes)), default=0)
-    return samples * largest
 
 
 def _device(name: str) -> torch.device:

@@ -60,8 +60,10 @@ def test_it_knows_its_devices() -> None:
 def test_large_updates_get_the_cores_and_small_ones_a_thread(cores: None) -> None:
     assert threads(WIDE, ENOUGH) == 3
     assert threads(WIDE, ENOUGH - 1) == 1
-    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), ENOUGH) == 1  # the largest product of two counts
-    assert threads(ppo.Config("-", hidden_sizes=(64, 256, 64)), 4 * ENOUGH) == 3
+    uneven = ppo.Config("-", hidden_sizes=(64, 128, 256, 64))
+    assert threads(uneven, 2 * ENOUGH) == 3  # the largest product of two counts
+    assert threads(uneven, 2 * ENOUGH - 1) == 1
+    assert threads(ppo.Config("-", hidden_sizes=(64, 64)), 10**6) == 1  # they would wait for each other
     assert threads(ppo.Config("-", hidden_sizes=()), 10**9) == 1
     set_up_torch(WIDE)
     assert torch.get_num_threads() == 1
