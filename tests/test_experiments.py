@@ -225,10 +225,10 @@ def test_a_fault_counts_if_it_changes_what_is_learned_and_is_caught_where_sound_
     with ladder.TABLE.open("w", newline="") as file:
         csv.writer(file).writerows([ladder.COLUMNS, *lines])
     said = ladder.table()
-    assert "| ppo | 1 | 2 | 1 of 2 | 2 | Target/0 |" in said[0]
-    assert said[2] == "1 of 3 faults that change what is learned are caught; 1 change nothing"
-    assert said[3:5] == ["missed: missed (f)", "missed: a false alarm (f)"]
-    assert said[-1].endswith("| caught | f | OneStep | V is off by 1 |")
+    assert "| ppo | 1 | 1 of 2 | 2 | Target 1 |" in said[0]
+    assert said[2] == "1 of 3 faults that change what is learned are found (33%); 1 more change nothing."
+    assert said[4].endswith("| OneStep | 1 |")
+    assert said[-2:] == ["- missed (f)", "- a false alarm (f)"]
 
 
 def test_a_fault_is_shown_by_its_algorithm_or_by_one_that_uses_what_it_lies_in(ladder: Any) -> None:
@@ -241,3 +241,10 @@ def test_a_fault_is_shown_by_its_algorithm_or_by_one_that_uses_what_it_lies_in(l
     assert by_name["Bonferroni's correction instead of Holm's"] == ""
     tasks = list(ladder.tasks(2, "sac", "sound"))
     assert [(task.name, task.algo, task.seeds) for task in tasks] == [("", "sac", (0,)), ("", "sac", (1,))]
+
+
+def test_the_page_about_probes_shows_the_table_of_the_sound_algorithms(experiment: Callable[[str], Any]) -> None:
+    lines = experiment("ladder").table()
+    table = lines[0]
+    assert "| sac | 10 |" in table
+    assert table in (ROOT / "docs" / "probes.md").read_text()
