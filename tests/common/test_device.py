@@ -5,6 +5,8 @@ import dataclasses
 import importlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +89,14 @@ def test_what_torch_itself_is_told_counts(cores: None, monkeypatch: pytest.Monke
     for told, number in (("2", 2), ("16", 16), ("many", 3)):
         monkeypatch.setenv("OMP_NUM_THREADS", told)
         assert threads(WIDE, 10**6) == number
+
+
+def test_threads_spin_briefly_unless_told_otherwise() -> None:
+    program = "import os, rlsuite; print(os.environ['GOMP_SPINCOUNT'])"
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    for told, found in (({}, "3000\n"), ({"GOMP_SPINCOUNT": "7"}, "7\n")):
+        command = [sys.executable, "-c", program]
+        assert subprocess.run(command, env={**environment, **told}, capture_output=True, text=True).stdout == found
 
 
 def test_a_large_machine_is_not_taken_whole(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
