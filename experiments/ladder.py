@@ -2,7 +2,7 @@
 
 First each algorithm as it is, on all rungs; then each fault of tests/mutants.py that lies in an algorithm or in what
 algorithms learn with, put into a copy of the package, up to the first rung that fails. data/ladder.csv gets a line for
-each rung that was tried. Started again, what has its lines is not repeated. Hours on two cores.
+each rung that was tried. Started again, a rung that has its line is not repeated. Hours on two cores.
 
     --seeds 10     of the sound algorithms, from 0; a fault gets the seed 0, and 1 if it changes something and passes
     --only WORD    algorithms and faults whose name or file holds this
@@ -23,10 +23,9 @@ import tempfile
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -50,12 +49,11 @@ LEARNING = {
     "common/soft_actor_critic.py": "sac",
 }
 """what algorithms learn with, and one that shows it"""
-SPECIAL = {"squash": "sac", "rmsprop": "a2c", "the critic sees actions": "ddpg", "Gaussian": "a2c"}
+SPECIAL = {"squash": "sac", "rmsprop": "a2c", "the critic sees actions": "ddpg", "Gaussian": "a2c", "twin": "td3"}
 """words of faults which another algorithm shows"""
 
 
-Weights = Mapping[tuple[str, str, str], str]
-"""checksums of final weights, by algorithm, seed and rung"""
+Row = dict[str, str]
 
 
 class Task(NamedTuple):
@@ -64,13 +62,27 @@ class Task(NamedTuple):
     fault: Mutant | None
     algo: str
     seeds: tuple[int, ...]
-    sound: Weights = MappingProxyType({})
-    """of the sound algorithm"""
+    before: Sequence[Row] = ()
+    """its lines so far, and those of the sound algorithm"""
 
     @property
     def name(self) -> str:
         """Of the fault; "" without one."""
         return self.fault.name if self.fault else ""
+
+    def own(self, seed: int) -> list[Row]:
+        """Its lines so far of a seed."""
+        return [row for row in self.before if row["fault"] == self.name and row["seed"] == f"{seed}"]
+
+    def caught(self, row: Row) -> bool:
+        """Whether a rung fails that no seed of the sound algorithm fails."""
+        alarms = {old["rung"] for old in self.before if not old["fault"] and old["verdict"] == "fail"}
+        return bool(self.fault) and row["verdict"] == "fail" and row["rung"] not in alarms
+
+    def changed(self, row: Row) -> bool:
+        """Whether a rung has left other weights than the sound algorithm with the same seed."""
+        sound = {key(old): old["weights"] for old in self.before if not old["fault"]}
+        return row["weights"] != sound.get(key(row))
 
 
 def algorithm_of(fault: Mutant) -> str:
@@ -100,7 +112,7 @@ def stop(number: int, frame: Any) -> None:
     raise TimeoutError(f"no end within {CPU_LIMIT} s")
 
 
-def climb(task: Task) -> list[dict[str, str]]:
+def climb(task: Task) -> list[Row]:
     """In a process of its own: a line for each rung."""
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder, "suite")
@@ -112,12 +124,14 @@ def climb(task: Task) -> list[dict[str, str]]:
         torch.set_num_threads(1)
         signal.signal(signal.SIGPROF, stop)
         signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
-        rows = []
+        rows: list[Row] = []
         try:
             for seed in task.seeds:
-                rows += list(rungs(task, seed))
-                unchanged = all(row["weights"] == task.sound.get(key(row)) for row in rows)
-                if rows[-1]["verdict"] == "fail" or unchanged:
+                if any(map(task.caught, task.own(seed))):
+                    break
+                rows += rungs(task, seed)
+                tried = [*task.own(seed), *rows]
+                if any(map(task.caught, tried)) or not any(map(task.changed, tried)):
                     break
         except Exception as error:  # a fault that does not even import
             failure = (task.name, task.fault.file if task.fault else "", task.algo, f"{task.seeds[0]}", "", "fail")
@@ -125,9 +139,11 @@ def climb(task: Task) -> list[dict[str, str]]:
         return rows
 
 
-def rungs(task: Task, seed: int) -> Iterator[dict[str, str]]:
-    """A line for each rung of one seed; with a fault, up to the first that fails."""
+def rungs(task: Task, seed: int) -> Iterator[Row]:
+    """A line for each rung of one seed that has none yet; with a fault, up to the first that fails."""
     probe: Any = import_module("rlsuite.probe")
+    done = {row["rung"] for row in task.own(seed)}
+    names = [rung.name for rung in probe.RUNGS if rung.name not in done]
     algorithm: Any = import_module(f"rlsuite.algos.{task.algo}")
     train, weights = algorithm.train, [""]
 
@@ -140,25 +156,28 @@ def rungs(task: Task, seed: int) -> Iterator[dict[str, str]]:
     algorithm.train = keep
     try:
         begun = time.process_time()
-        for result in probe.climb(algorithm, [seed]):
+        for result in probe.climb(algorithm, [seed], names):
             verdict = "fail" if result.faults else "pass"
             seconds = time.process_time() - begun
             cells = (task.name, task.fault.file if task.fault else "", task.algo, f"{seed}", result.rung.name, verdict)
             said = "; ".join(result.faults) or result.shown
-            yield dict(zip(COLUMNS, (*cells, said, weights[0], f"{seconds:.2f}"), strict=True))
-            if result.faults and task.fault:
+            row = dict(zip(COLUMNS, (*cells, said, weights[0], f"{seconds:.2f}"), strict=True))
+            yield row
+            if task.caught(row):
                 return
             begun, weights[0] = time.process_time(), ""
+    except probe.UserError:  # nothing is left to climb
+        pass
     finally:
         algorithm.train = train
 
 
-def key(row: Mapping[str, str]) -> tuple[str, str, str]:
-    """By which rows of faults find those of sound algorithms."""
+def key(row: Row) -> tuple[str, str, str]:
+    """By which lines of faults find those of sound algorithms."""
     return row["algorithm"], row["seed"], row["rung"]
 
 
-def read() -> list[dict[str, str]]:
+def read() -> list[Row]:
     """The lines so far."""
     if not TABLE.exists():
         return []
@@ -168,10 +187,11 @@ def read() -> list[dict[str, str]]:
 
 def work(wanted: Sequence[Task], jobs: int) -> None:
     """Climb, and append the lines of each climb as soon as it is done."""
-    rows_before = read()
-    done = {(row["fault"], row["algorithm"], int(row["seed"])) for row in rows_before}
-    sound = {key(row): row["weights"] for row in rows_before if not row["fault"]}
-    left = [task._replace(sound=sound) for task in wanted if (task.name, task.algo, task.seeds[0]) not in done]
+    before = read()
+    of: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in before:
+        of[row["fault"], row["algorithm"]].append(row)
+    left = [task._replace(before=of[task.name, task.algo] + of["", task.algo] * bool(task.name)) for task in wanted]
     new = not TABLE.exists()
     with (
         TABLE.open("a", newline="", encoding="utf-8") as file,
@@ -180,7 +200,7 @@ def work(wanted: Sequence[Task], jobs: int) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
-        for rows in pool.imap_unordered(climb, left):
+        for rows in filter(None, pool.imap_unordered(climb, left)):
             writer.writerows(rows)
             file.flush()
             failed = [f"{row['rung']}: {row['said']}" for row in rows if row["verdict"] == "fail"]

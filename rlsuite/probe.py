@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlsuite.analysis.ladder import RUNGS, TESTS, Measured, Rung, faults, settings_of, shown
+from rlsuite.analysis.ladder import TESTS, Measured, Rung, faults, settings_of, shown
+from rlsuite.analysis.rungs import RUNGS
 from rlsuite.common.logger import Logger
 from rlsuite.envs.evaluation import evaluate
 from rlsuite.envs.making import configured_env
@@ -33,6 +34,8 @@ class Result(NamedTuple):
     seed: int
     faults: list[str]
     """none if it is passed"""
+    known: str
+    """what is right"""
     shown: str
     """what was measured"""
     seconds: float
@@ -151,8 +154,9 @@ def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
             if isinstance(error, UserError) and not any(Path(folder).iterdir()):
                 raise  # before anything was created: it does not begin at all
             said = _where(error)
-            return Result(rung, seed, [said], said, time.perf_counter() - begun, "that line")
-    return Result(rung, seed, faults(rung, measured), shown(rung, measured), time.perf_counter() - begun, rung.broken)
+            return Result(rung, seed, [said], rung.known(), said, time.perf_counter() - begun, "that line")
+    known, seconds = rung.known(measured.columns), time.perf_counter() - begun
+    return Result(rung, seed, faults(rung, measured), known, shown(rung, measured), seconds, rung.broken)
 
 
 def measure(ac: Any, rung: Rung, folder: Path) -> Measured:
@@ -198,7 +202,7 @@ def probe(args: Namespace) -> bool:
         rung = result.rung
         name = rung.name + (f" s{result.seed}" if len(args.seed) > 1 else "")
         verdict = "FAIL" if result.faults else "pass"
-        print(row(verdict, name, rung.isolates, rung.known(), result.shown, f"{result.seconds:.1f}"), flush=True)
+        print(row(verdict, name, rung.isolates, result.known, result.shown, f"{result.seconds:.1f}"), flush=True)
     failed = [result for result in results if result.faults]
     if not failed:
         print(f"\nAll {len(results)} pass.")

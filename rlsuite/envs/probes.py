@@ -61,23 +61,26 @@ class OneStep(gym.Env):
 class ObservedReward(OneStep):
     """One step; the reward is -1 or 1, and the observation is that, plus `offset`. V = Q = the reward; return 0 ± 1.
 
-    With an offset of 1000, networks can't tell the two apart, unless observations are standardised.
+    With an offset of 1000, networks can't tell the two apart, unless observations are standardised. The first `asleep`
+    episodes show the offset alone, so that their statistics are of no use later.
     """
 
-    def __init__(self, continuous: bool = False, offset: float = 0.0) -> None:
+    def __init__(self, continuous: bool = False, offset: float = 0.0, asleep: int = 0) -> None:
         """For algorithms of either kind of action."""
         super().__init__(continuous)
-        self.offset = offset
+        self.offset, self.asleep = offset, asleep
         self.observation_space = spaces.Box(offset - 1, offset + 1, (1,), np.float32)
 
     def first(self) -> Obs:
         """A fair coin."""
         self.reward = float(self.np_random.choice([-1, 1]))
-        return np.array([self.offset + self.reward], np.float32)
+        self.asleep -= 1
+        self.seen = np.array([self.offset + self.reward * (self.asleep < 0)], np.float32)
+        return self.seen
 
     def step(self, action: Act) -> Step:
         """Reward ±1 and the end."""
-        return np.array([self.offset + self.reward], np.float32), self.reward, True, False, {}
+        return self.seen.copy(), self.reward, True, False, {}
 
 
 class DelayedReward(OneStep):
@@ -106,15 +109,25 @@ class Target(OneStep):
     """One step; reward -(a + 2)², a in [-3, 1]: bounds that are not symmetric. Q(a) = -(a + 2)²; best return 0 at -2.
 
     With `continuous` False there are five actions, which stand for -3, -2, -1, 0, 1: Q = -1, 0, -1, -4, -9. Random
-    actions return -7/3 on average, and -3 if discrete.
+    actions return -7/3 on average, and -3 if discrete. If it is `late`, a step without reward comes before, in which
+    the observation is 0 and not 1.
     """
 
-    def __init__(self, continuous: bool = True) -> None:
+    def __init__(self, continuous: bool = True, late: bool = False) -> None:
         """For algorithms of either kind of action."""
         self.action_space = spaces.Box(-3, 1, (1,), np.float32) if continuous else spaces.Discrete(5, start=-3)
+        self.late = late
+
+    def first(self) -> Obs:
+        """[1], or [0] if it is a step too early."""
+        self.early = self.late
+        return np.full(1, not self.early, np.float32)
 
     def step(self, action: Act) -> Step:
         """The reward is the negative squared distance from -2."""
+        if self.early:
+            self.early = False
+            return np.ones(1, np.float32), 0.0, False, False, {}
         return np.ones(1, np.float32), -float((np.ravel(action)[0] + 2) ** 2), True, False, {}
 
 

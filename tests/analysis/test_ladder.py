@@ -1,11 +1,13 @@
 """The rungs: what they know is what the probes do, and what they say of what was measured."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
-from rlsuite.analysis.ladder import RUNGS, SCALE, SETTINGS, Measured, Rung, faults, settings_of, shown
+from rlsuite.analysis.ladder import SETTINGS, Measured, Rung, faults, settings_of, shown
+from rlsuite.analysis.rungs import MOST_RANDOM, RUNGS, SCALE
 from rlsuite.envs.making import make_env
 
 ONE_STEP = ("OneStep", "ObservedReward", "Target", "Context", "Bandit")
@@ -20,9 +22,12 @@ def named(name: str) -> Rung:
     return next(rung for rung in RUNGS if rung.name == name)
 
 
-@pytest.mark.parametrize("rung", [rung for rung in RUNGS if rung.env in ONE_STEP and rung.q], ids=lambda r: r.name)
+SINGLE = [rung for rung in RUNGS if rung.env in ONE_STEP and rung.q and "late" not in rung.kwargs]
+
+
+@pytest.mark.parametrize("rung", SINGLE, ids=lambda rung: rung.name)
 def test_q_of_a_single_step_is_the_mean_reward(rung: Rung) -> None:
-    env = make_env(f"rlsuite/{rung.env}-v0", json.dumps(rung.kwargs))
+    env = make_env(f"rlsuite/{rung.env}-v0", json.dumps({k: v for k, v in rung.kwargs.items() if k != "asleep"}))
     start = getattr(env.action_space, "start", 0)
     seen: dict[tuple[int, int], list[float]] = {}
     for seed in range(1200 if rung.env == "Bandit" else 20):
@@ -55,6 +60,33 @@ def test_the_scale_of_a_constant_reward_is_the_deviation_of_its_discounted_sums(
     assert named("Scaled").val == [pytest.approx(10 / np.std(sums))]
 
 
+def test_the_smoothed_value_is_the_mean_of_what_noisy_actions_are_worth() -> None:
+    rung = named("Smoothed")
+    noise = np.random.default_rng(0).normal(0, rung.settings["target_noise"], 100_000)
+    act = np.clip(-2 + 2 * np.clip(noise, -rung.settings["noise_clip"], rung.settings["noise_clip"]), -3, 1)
+    assert rung.q == [[pytest.approx(0.9 * np.mean(-((act + 2) ** 2)), abs=0.01)] * 2]
+
+
+def test_no_squashed_gaussian_is_more_random() -> None:
+    noise = np.linspace(-8, 8, 20_001)
+    weights = np.exp(-(noise**2) / 2) / np.exp(-(noise**2) / 2).sum()
+
+    def entropy(std: float) -> float:  # of tanh(u): that of u, and the mean of ln(1 - tanh²(u))
+        log_slope = 2 * (math.log(2) - std * noise - np.logaddexp(0, -2 * std * noise))
+        return float(0.5 * math.log(2 * math.pi * math.e) + math.log(std) + weights @ log_slope)
+
+    entropies = [entropy(std) for std in np.arange(0.5, 1.5, 0.01)]
+    assert max(entropies) == pytest.approx(MOST_RANDOM, abs=1e-4)
+    assert named("Soft").val == [pytest.approx((1 + MOST_RANDOM) / (1 - 0.5))]
+    assert named("Soft").q == [[pytest.approx(1 + 0.5 * named("Soft").val[0])] * 2]
+
+
+def test_updates_that_are_due_are_counted_from_update_after_on() -> None:
+    rung = named("Updates")
+    due = [t for t in range(1, rung.steps + 1) if t >= rung.settings["update_after"] and t % 50 == 0]
+    assert rung.columns["GradSteps"][0] == rung.settings["gradient_steps"] * len(due)
+
+
 def test_what_is_right_has_no_faults() -> None:
     assert faults(RUNG, measured(Ratio1=1e-7)) == []
     assert shown(RUNG, measured(val=1.04)) == "V ±0.04, Q ±0.00, return 1"
@@ -83,6 +115,12 @@ def test_a_column_is_asked_for_where_it_is_logged() -> None:
     assert faults(rung, measured(**{"mean KL": 0.3, "KL": 0.15})) == ["mean KL 0.3"]
     assert faults(rung, measured(KL=9)) == []
     assert faults(rung, measured(ret=1.5)) == ["return 1.5"]
+
+
+def test_what_is_known_are_the_columns_that_are_logged() -> None:
+    rung = RUNG._replace(columns={"QLR": (0, 1), "KL": (0, 2)})
+    assert rung.known(["KL", "Entropy"]) == "V 1, KL 0 to 2, return ≥ 1"
+    assert rung.known() == "V 1, return ≥ 1"
 
 
 def test_what_cannot_be_learned_must_not_be() -> None:

@@ -57,6 +57,18 @@ def test_target_pays_the_negative_squared_distance_from_minus_2() -> None:
         assert play("rlsuite/Target-v0", [np.array([action])])[1][1:] == (expected, True, False)
 
 
+def test_a_late_target_has_a_step_without_reward_before() -> None:
+    first, early, late = play("rlsuite/Target-v0", [np.array([1.0]), np.array([-3.0])], 0, '{"late": true}')
+    assert (first, early, late) == (0, (1, 0, False, False), (1, -1, True, False))
+
+
+def test_asleep_it_shows_the_offset_alone() -> None:
+    env = make_env("rlsuite/ObservedReward-v0", '{"offset": 5, "asleep": 2}')
+    seen = [float(env.reset(seed=seed)[0][0]) for seed in range(12)]
+    assert seen[:2] == [5, 5]
+    assert set(seen[2:]) == {4, 6}
+
+
 def test_the_observation_is_the_reward_wherever_it_is_moved() -> None:
     rewards = set()
     for seed in range(20):
