@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import sys
 import tempfile
 import time
@@ -168,6 +169,7 @@ def measure(ac: Any, rung: Rung, folder: Path) -> Measured:
     for path in folder.rglob("progress.txt"):  # one, unless the algorithm keeps no log
         for name, column in read_progress(path.parent).items():
             columns |= {name: float(column[-1]), f"mean {name}": float(column.mean())}
+    columns = {name: value for name, value in columns.items() if not math.isnan(value)}  # what it does not have
     obs = np.array(rung.obs, None if rung.obs and isinstance(rung.obs[0], int) else np.float32)
     val = ac.value(obs) if len(obs) and hasattr(ac, "value") else None
     return Measured(ret, val, action_values(ac, obs, rung.act) if len(rung.act) else None, columns)

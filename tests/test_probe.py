@@ -116,17 +116,18 @@ def test_an_error_of_the_algorithm_is_a_rung_that_fails_with_its_line(capsys: py
     assert "ZeroDivisionError: division by zero (dividing.py, line 20)" in capsys.readouterr().out
 
 
-def test_columns_are_those_of_the_last_epoch_and_their_means(tmp_path: Path) -> None:
+def test_columns_are_those_of_the_last_epoch_and_their_means_without_what_is_not_there(tmp_path: Path) -> None:
     class Still:
         mode = staticmethod(lambda obs: np.zeros(len(obs), np.int64))
 
     run = tmp_path / "work" / "run"
     run.mkdir()
-    (run / "progress.txt").write_text("Epoch\tKL\n1\t0.5\n2\t0.1\n")
+    (run / "progress.txt").write_text("Epoch\tKL\tPiLR\n1\t0.5\tnan\n2\t0.1\tnan\n")
     measured = probe.measure(Still(), probe.RUNGS[0], run)
     assert measured.ret == 1
     assert measured.columns["KL"] == 0.1
     assert measured.columns["mean KL"] == 0.3
+    assert "PiLR" not in measured.columns
     assert measured.val is measured.q is None
 
 
