@@ -1,14 +1,23 @@
 """All algorithms on small environments, to run all the time: `python experiments/battery.py --small`.
 
-Ten minutes on two cores. The runs go to data/battery/, side by side; started again, finished ones are not repeated, and
-interrupted ones go on. `mpiexec -n 9 python -m mpi4py.futures experiments/battery.py --small` spreads them over
-hosts; start it in the repository's root.
+The small one takes ten minutes on two cores. Its runs go to data/battery/, side by side; started again, finished ones
+are not repeated, and interrupted ones go on. `mpiexec -n 9 python -m mpi4py.futures experiments/battery.py --small`
+spreads them over hosts; start it in the repository's root.
 
     --compare   says in which cells the returns are worse, or better, than the kept ones
     --keep      keeps the returns for later comparisons: data/battery.csv, data/battery.png
 
 The seeds of a comparison are not paired, since equal seeds do not make runs of different code alike. With 3 seeds only
 what is badly broken is found; docs/pictures.md has the numbers.
+
+`--full` trains every algorithm on every environment that it fits, for days, the cheap cells first: the runs of
+`cells.py` that have no line in data/results.csv, or a stale one. It goes on in the same way, and then writes
+docs/results.md, the table in README.md and the reference curves.
+
+    --only WORD   chooses cells: ppo_CartPole-v1, or all with that word in their name
+    --count       says what is left of each, and the hours it may take
+    --table       only writes
+    --pages DIR   draws the curves of each environment, too
 """
 
 import argparse
@@ -189,17 +198,49 @@ def draw(rows: Sequence[dict[str, str]]) -> None:
         save_figure(fig, FIGURE)
 
 
+def whole_battery(args: argparse.Namespace) -> int:
+    """Do what the command line asks of the full battery, and return the exit code."""
+    import full
+    import published
+
+    cells = full.chosen(args.only)
+    wanted = full.trainings(cells, args.seeds)
+    if args.count:
+        print("\n".join(full.count(wanted)))
+        return 0
+    code = 0 if args.table or args.pages else full.train(wanted, args.jobs)
+    published.write(full.read_lines())
+    return code
+
+
 def main() -> int:
     """Train, print the table, and compare or keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", required=True, help="the battery; so far there is only this")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each cell, from 0 [3]")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--small", action="store_true", help="what takes minutes")
+    which.add_argument("--full", action="store_true", help="all of cells.py")
+    parser.add_argument("--seeds", type=int, help="seeds of each cell, from 0 [3; --full: all]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time [one per core]")
     parser.add_argument("--compare", action="store_true", help="with data/battery.csv; exit code 1 if a cell is worse")
     parser.add_argument("--keep", action="store_true", help="write data/battery.csv and data/battery.png")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="--full: cells, such as ppo_CartPole-v1")
+    parser.add_argument("--count", action="store_true", help="--full: hours of each cell; nothing is trained")
+    parser.add_argument("--table", action="store_true", help="--full: write the tables; nothing is trained")
+    parser.add_argument("--pages", type=Path, metavar="DIR", help="--full: draw the curves; nothing is trained")
     args = parser.parse_args()
+    if (args.seeds is not None and args.seeds < 1) or args.jobs < 1:
+        parser.error("--seeds and --jobs take a whole number from 1 up")
+    small, full = args.compare or args.keep, args.only or args.count or args.table or args.pages
+    if (args.full and small) or (args.small and full):
+        parser.error("--compare and --keep go with --small; --only, --count, --table and --pages with --full")
+    args.pages = args.pages and args.pages.absolute()
     os.chdir(ROOT)
-    runs = runs_of(args.seeds)
+    if args.full:
+        try:
+            return whole_battery(args)
+        except UserError as error:
+            parser.error(f"{error}")
+    runs = runs_of(args.seeds or 3)
     try:
         code = train(runs, args.jobs)
     except UserError as error:

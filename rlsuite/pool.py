@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -55,7 +55,13 @@ class Ending(NamedTuple):
     """what it printed"""
 
 
-def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False) -> int:
+def train_all(
+    tasks: Sequence[Task],
+    jobs: int,
+    go_on: str,
+    quiet: bool = False,
+    finished: Callable[[Task], None] = lambda task: None,
+) -> int:
     """Train all tasks, say what failed and what is left, and return the exit code.
 
     Args:
@@ -63,6 +69,7 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False)
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
         go_on: the command line that trains what is left.
         quiet: print nothing but errors.
+        finished: is called with each task whose process has ended well, as soon as it has.
 
     Returns:
         0, or 3 where a training failed, or what the signal that ended the pool stands for.
@@ -73,7 +80,7 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False)
         if state == FINISHED and not quiet:
             print(f"{task.label}: skipped, as {run} is finished", flush=True)
     tasks = [task for task, (_, state) in zip(tasks, found, strict=True) if state != FINISHED]
-    endings, interrupt = train_side_by_side(tasks, jobs, quiet)
+    endings, interrupt = train_side_by_side(tasks, jobs, quiet, finished)
     for task, ending in zip(tasks, endings, strict=True):
         if ending and ending.code not in (0, 130, 143):
             said = [f"  {line}" for line in ending.output.splitlines()[-SHOWN_LINES:]]
@@ -86,7 +93,10 @@ def train_all(tasks: Sequence[Task], jobs: int, go_on: str, quiet: bool = False)
 
 
 def train_side_by_side(
-    tasks: Sequence[Task], jobs: int, quiet: bool = False
+    tasks: Sequence[Task],
+    jobs: int,
+    quiet: bool = False,
+    finished: Callable[[Task], None] = lambda task: None,
 ) -> tuple[list[Ending | None], KeyboardInterrupt | None]:
     """Train all tasks, some at a time, and show how far each is.
 
@@ -94,6 +104,7 @@ def train_side_by_side(
         tasks: the process of one that has been finished meanwhile, or is trained elsewhere, says so and ends.
         jobs: how many at a time; over MPI it is as many as there are processes that wait for tasks.
         quiet: show nothing.
+        finished: is called with each task whose process has ended well, as soon as it has.
 
     Returns:
         How each ended, None for those that had not begun when Ctrl-C or SIGTERM came; and that interrupt.
@@ -102,7 +113,7 @@ def train_side_by_side(
     running: Running = {}
     executor = _executor(jobs)
     futures: list[Future[Ending]] = []
-    with closing(_Progress(tasks, futures, quiet)) as progress:
+    with closing(_Progress(tasks, futures, quiet, finished)) as progress:
         try:
             for task in tasks:
                 if mpi.is_pool():
@@ -194,8 +205,14 @@ def _wait_for_pool() -> None:
 class _Progress:
     """How far each training is: a table that is redrawn on a terminal, else a line whenever one ends."""
 
-    def __init__(self, tasks: Sequence[Task], futures: Sequence["Future[Ending]"], quiet: bool) -> None:
-        self.tasks, self.futures, self.quiet = tasks, futures, quiet
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        futures: Sequence["Future[Ending]"],
+        quiet: bool,
+        finished: Callable[[Task], None],
+    ) -> None:
+        self.tasks, self.futures, self.quiet, self.finished = tasks, futures, quiet, finished
         self.runs: dict[int, Path] = {}
         self.said: set[int] = set()
         self.live: Any = None
@@ -212,6 +229,8 @@ class _Progress:
             if ending and i not in self.said:
                 self.said.add(i)
                 self._say(f"{len(self.said)} of {len(endings)} ended, {self.tasks[i].label}: {last_line(ending)}")
+                if not ending.code:
+                    self.finished(self.tasks[i])
         if self.live:
             self.live.update(self._table(endings))
 
