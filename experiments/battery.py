@@ -200,6 +200,7 @@ def draw(rows: Sequence[dict[str, str]]) -> None:
 
 def whole_battery(args: argparse.Namespace) -> int:
     """Do what the command line asks of the full battery, and return the exit code."""
+    import curves
     import full
     import published
 
@@ -209,7 +210,12 @@ def whole_battery(args: argparse.Namespace) -> int:
         print("\n".join(full.count(wanted)))
         return 0
     code = 0 if args.table or args.pages else full.train(wanted, args.jobs)
-    published.write(full.read_lines())
+    lines = full.read_lines()
+    published.write(lines)
+    results = published.results(lines)
+    curves.write_curves(results)
+    if args.pages:
+        print("\n".join(map(str, curves.draw_pages(results, lines, args.pages))))
     return code
 
 

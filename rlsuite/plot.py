@@ -1,4 +1,4 @@
-"""The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--value-map] [--table]`.
+"""The door to figures: `python -m rlsuite.plot RUN_OR_EXPERIMENT_DIR... [--value COLUMN ...] [--reference] ...`.
 
 Without `--value` and `--value-map` it draws a dashboard of the six columns that say most about these runs.
 """
@@ -16,7 +16,8 @@ from rlsuite.figures.style import FORMATS, STYLE, save_figure
 from rlsuite.figures.table import csv_of, lines_of, tabulate
 from rlsuite.figures.value_map import MAX_SNAPSHOTS, Snapshot, draw_value_map
 from rlsuite.rundir.files import write_atomically
-from rlsuite.rundir.runs import Group, find_runs, group_by_settings, whole_label
+from rlsuite.rundir.references import COLUMN, Reference, read_references, same_task
+from rlsuite.rundir.runs import Group, find_runs, group_by_settings, read_config, whole_label
 from rlsuite.rundir.summaries import newest_run, without_repetitions
 
 
@@ -32,6 +33,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--x", metavar="COLUMN", help="draw against it, such as Time [TotalEnvInteracts]")
     parser.add_argument("--legend", nargs="+", metavar="NAME", help="names of the groups, in their order")
     parser.add_argument("--smooth", type=int, metavar="N", help="draw the mean of the last N epochs [1]")
+    help_reference = "the published curve of the same algorithm and environment behind it [not drawn]"
+    parser.add_argument("--reference", action="store_true", help=help_reference)
     parser.add_argument("--table", action="store_true", help="print final, best and average return of each group")
     help_out = ".png, .svg or .pdf [in the first DIR]; with --table .csv"
     parser.add_argument("--out", type=Path, metavar="FILE", help=help_out)
@@ -41,6 +44,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.smooth is not None and args.smooth < 1:
         raise UserError(f"--smooth takes a whole number of epochs from 1 up, not {args.smooth}")
     drawing = {"--value": args.value, "--value-map": args.value_map, "--x": args.x, "--smooth": args.smooth}
+    drawing["--reference"] = args.reference
     asked = [flag for flag, given in (drawing | {"--show": args.show}).items() if given]
     if args.table:
         if asked:
@@ -63,7 +67,28 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UserError("--value and --value-map are two different figures; give one of them")
     if args.value_map and (args.x or args.smooth or args.legend):
         raise UserError("--x, --smooth and --legend are for curves; leave them out with --value-map")
+    if args.reference:
+        if args.value_map or args.x not in (None, X_COLUMN):
+            raise UserError(f"--reference draws training returns over {X_COLUMN}; leave --value-map and --x out")
+        args.value = args.value or [COLUMN]
+        if COLUMN not in args.value:
+            raise UserError(f"--reference is a curve of {COLUMN}; name it in --value too, or leave --value out")
     return args
+
+
+def _references(groups: Sequence[Group]) -> list[Reference]:
+    """The published curves of the groups' algorithms and environments.
+
+    Raises:
+        UserError: there is none.
+    """
+    configs = [read_config(group.runs[0]) for group in groups]
+    found = {reference.cell: reference for config in configs if (reference := same_task(config))}
+    if not found:
+        tasks = ", ".join(dict.fromkeys(f"{config.get('algo')} on {config.get('env')}" for config in configs))
+        known = ", ".join(reference.cell for reference in read_references()) or "none yet"
+        raise UserError(f"--reference: there is no published curve of {tasks}; there are: {known}")
+    return list(found.values())
 
 
 def _snapshots(run: Path) -> list[Snapshot]:
@@ -143,7 +168,8 @@ def _draw(args: argparse.Namespace) -> None:
         if args.value_map:
             draw_value_map(fig, runs[0], _snapshots(runs[0]))
         else:
-            empty = draw_dashboard(fig, groups, args.value or (), args.x or X_COLUMN, args.smooth or 1)
+            behind = _references(groups) if args.reference else []
+            empty = draw_dashboard(fig, groups, args.value or (), args.x or X_COLUMN, args.smooth or 1, behind)
             if empty:
                 names = "; ".join(whole_label(group, groups) for group in empty)
                 lacking = f", or no column {args.x}" if args.x else ""

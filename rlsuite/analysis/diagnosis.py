@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsuite.rundir.references import Reference
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -60,6 +62,8 @@ class Log:
     """`config.json`"""
     error: str = ""
     """what ended it, if it broke off"""
+    reference: Reference | None = None
+    """the curve of published runs with the same settings, if there is one"""
 
     def __len__(self) -> int:
         """Epochs."""
@@ -202,7 +206,9 @@ class Log:
 
     def until(self, epochs: int) -> "Log":
         """What had been written after so many epochs."""
-        return Log({name: values[:epochs] for name, values in self.columns.items()}, self.config)
+        return Log(
+            {name: values[:epochs] for name, values in self.columns.items()}, self.config, reference=self.reference
+        )
 
 
 Rule = Callable[[Log], Finding | None]

@@ -63,6 +63,10 @@ class Threshold:
 NEVER = float("inf")
 CREEPS = 3e-3
 """‖change‖ / ‖parameters‖ of an epoch with which a critic gets nowhere"""
+LONG_BELOW = 0.3
+"""share of the budget over which a run is below what another run of its reference would return"""
+SLACK = 0.05
+"""of the reference's whole rise: so far below is no difference, even where its seeds all return the same"""
 
 # fmt: off
 THRESHOLDS: Sequence[Threshold] = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from rlsuite.analysis.causes import CAUSES
 from rlsuite.analysis.diagnosis import Log, diagnose
 from rlsuite.analysis.rules import RULES
+from rlsuite.rundir.references import same_settings
 from rlsuite.rundir.runs import read_config, read_object, read_progress
 
 GRAVE = 0.7
@@ -19,7 +20,8 @@ def read_log(run: Path) -> Log:
         UserError: a file is damaged.
     """
     error = read_object(run / "error.json").get("error", "")
-    return Log(read_progress(run), read_config(run), f"{error}")
+    config = read_config(run)
+    return Log(read_progress(run), config, f"{error}", same_settings(config))
 
 
 class Watch:

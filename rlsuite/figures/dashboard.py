@@ -34,6 +34,7 @@ from rlsuite.figures.style import (
 )
 from rlsuite.figures.unexplained import mark_unexplained
 from rlsuite.rundir.columns import GROUPS, TITLES
+from rlsuite.rundir.references import COLUMN, Reference
 from rlsuite.rundir.runs import Columns, Group, read_config, read_progress
 from rlsuite.rundir.summaries import FINISHED, random_return_of, summarize
 
@@ -49,7 +50,12 @@ BELOW = 1.2  # a logarithmic axis begins at the smallest value, divided by this
 
 
 def draw_dashboard(
-    fig: "Figure", groups: Sequence[Group], columns: Sequence[str] = (), x: str = X_COLUMN, smooth: int = 1
+    fig: "Figure",
+    groups: Sequence[Group],
+    columns: Sequence[str] = (),
+    x: str = X_COLUMN,
+    smooth: int = 1,
+    references: Sequence[Reference] = (),
 ) -> list[Group]:
     """Draw one panel per column and in it one curve per group; each environment has panels of its own.
 
@@ -59,6 +65,7 @@ def draw_dashboard(
         columns: of progress.txt; none: those that say most about the runs of each environment, see `choose_columns`.
         x:       the column that they are drawn against.
         smooth:  over how many epochs, up to the one at x, each run's values are averaged.
+        references: curves to draw behind the training returns of their environment.
 
     Returns:
         The groups that are left out, since none of their runs has an epoch yet.
@@ -97,8 +104,18 @@ def draw_dashboard(
         subtitle += " · dotted: random play"
     if smooth > 1:
         subtitle += f" · each point: mean of the last {smooth} epochs"
+    if references:
+        named = ", ".join(f"{reference.cell} ({reference.runs} seeds)" for reference in references)
+        subtitle += f" · grey: published mean and its 95% interval, {named}"
     draw_frame(fig, (width, height), title_of(configs), subtitle, entries, caption_of(configs))
-    _draw_panels(fig.subplots(n_rows, n_cols, squeeze=False), cells, envs, x, smooth, random)
+    axes = fig.subplots(n_rows, n_cols, squeeze=False)
+    _draw_panels(axes, cells, envs, x, smooth, random)
+    for ax, cell in zip(axes.ravel(), cells, strict=False):
+        for reference in references:
+            if cell == (reference.env, COLUMN):
+                look: dict[str, Any] = {"color": GREY, "zorder": 1.4}
+                ax.fill_between(reference.steps, reference.low, reference.high, alpha=0.25, linewidth=0, **look)
+                ax.plot(reference.steps, reference.mean, linewidth=1.2, **look)
     return [group for group in groups if (group.env, group.label) not in found]
 
 
