@@ -16,8 +16,8 @@ docs/results.md, the table in README.md and the reference curves.
 
     --only WORD   chooses cells: ppo_CartPole-v1, or all with that word in their name
     --count       says what is left of each, and the hours it may take
-    --table       only writes
-    --pages DIR   draws the curves of each environment, too
+    --table       only writes, and trains nothing
+    --pages DIR   the same, and draws the curves of each environment
 """
 
 import argparse

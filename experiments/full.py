@@ -131,14 +131,14 @@ def chosen(words: Sequence[str]) -> list[Cell]:
 # ---- its lines
 
 
-def read_lines(path: Path = LINES) -> list[Line]:
+def read_lines() -> list[Line]:
     """The line of each run that has been published; none without the file."""
-    with suppress(FileNotFoundError), path.open(newline="", encoding="utf-8") as file:
+    with suppress(FileNotFoundError), LINES.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
     return []
 
 
-def publish(lines: Sequence[Line], path: Path = LINES) -> None:
+def publish(lines: Sequence[Line]) -> None:
     """Put lines into the file, each in the place of an earlier one of the same cell and seed.
 
     The file is whole at any time, and several processes may do this at once.
@@ -150,12 +150,12 @@ def publish(lines: Sequence[Line], path: Path = LINES) -> None:
     guard.parent.mkdir(parents=True, exist_ok=True)
     with guard.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = {(line["cell"], line["seed"]): line for line in (*read_lines(path), *lines)}
+        kept = {(line["cell"], line["seed"]): line for line in (*read_lines(), *lines)}
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(kept.values(), key=lambda line: (order.get(line["cell"], -1), int(line["seed"]))))
-        write_atomically(path, text.getvalue().encode())
+        write_atomically(LINES, text.getvalue().encode())
 
 
 def newest(training: Training, command: str = "") -> Path | None:

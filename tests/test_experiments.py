@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import json
 import shutil
 import sys
 import time
@@ -64,44 +63,6 @@ def test_the_parts_of_a_training_add_up_and_the_clock_leaves_nothing_behind(spee
     assert sum(clock.seconds.values()) >= seconds  # each second belongs to one part
     assert sum(speed.shares(clock).values()) == pytest.approx(1)
     assert {"environment", "acting", "learning", "optimiser", "health", "files"} <= set(speed.shares(clock))
-
-
-def test_results_of_all_seeds_replace_a_row_in_the_table_and_in_the_readme(
-    tmp_path: Path, python: Any, experiment: Callable[[str], Any]
-) -> None:
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "data").mkdir()
-    shutil.copy(ROOT / "data" / "results.csv", tmp_path / "data")
-    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
-
-    def run(algo: str, seed: int) -> None:
-        command = f"python -m rlsuite.run {algo} --env CartPole-v1 --seed {seed} --test-episodes 100 --quiet"
-        folder = tmp_path / "data" / f"{algo}_CartPole-v1" / f"2000-01-01_00-00-00_s{seed}"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps({"command": command, "total_steps": 12345}))
-        (folder / "result.json").write_text(json.dumps({"AverageEpRet": 100.0 + seed}))
-
-    def table() -> list[dict[str, str]]:
-        with (tmp_path / "data" / "results.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-    before = table()
-    (first, _, seeds), (second, _, seeds_of_second), *_ = experiment("results").TASKS
-    for seed in range(seeds):
-        run(first, seed)
-    for seed in range(seeds_of_second - 1):  # one is missing
-        run(second, seed)
-    result = python(tmp_path, "experiments/results.py", "--table")
-    assert result.returncode == 0, result.stderr
-    after = table()
-    mean, returns = 100 + (seeds - 1) / 2, [100.0 + seed for seed in range(seeds)]
-    expected = [first, "CartPole-v1", "12,345", f"{mean:.1f}", "100.0", " ".join(map(str, returns))]
-    assert list(after[0].values())[:6] == expected
-    assert after[1:] == before[1:]
-    rows = [f"| {' | '.join(line.values())} |" for line in after]
-    head = [f"| {' | '.join(after[0])} |", f"| {' | '.join('---' for _ in after[0])} |"]
-    lines = ["before", "<!-- results -->", *head, *rows, "<!-- end of results -->", "after"]
-    assert (tmp_path / "README.md").read_text().splitlines() == lines
 
 
 def test_the_figure_of_the_scaling_is_drawn_from_its_table(

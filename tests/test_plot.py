@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 
 from rlsuite import plot
 from rlsuite.errors import UserError
+from rlsuite.rundir import references
 from rlsuite.rundir.columns import TITLES
+from rlsuite.rundir.references import Reference
 
 nan = np.nan
 
@@ -384,3 +386,33 @@ def test_without_a_critic_there_is_a_dashboard_and_no_value_map(
     capsys.readouterr()
     message = refused(capsys, run, "--value-map")
     assert f"a value map shows what a critic believes, and the networks of {run} have none" in message
+
+
+def test_the_published_curve_is_drawn_behind_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = np.array([100.0, 200.0, 300.0])
+    settings = ("ppo_CartPole-v1", "ppo", "CartPole-v1", "{}", "", 10)
+    known = (Reference(*settings, steps, steps / 5, steps / 6, steps / 4),)
+    monkeypatch.setattr(references, "read_references", lambda: known)
+    monkeypatch.setattr(plot, "read_references", lambda: known)
+    figures: list[Figure] = []
+    monkeypatch.setattr(plot, "save_figure", lambda fig, path: figures.append(fig))
+
+    def drawn(fig: Figure) -> list[bool]:
+        return [any(np.array_equal(line.get_ydata(), steps / 5) for line in ax.lines) for ax in fig.axes]
+
+    run, other = make_run(tmp_path / "r"), make_run(tmp_path / "o", env="A")
+    assert plot.main([f"{run}", f"{other}", "--reference", "--value", "AverageEpRet", "Entropy"]) == 0
+    assert drawn(figures[0]) == [True, False, False, False]
+    assert "ppo_CartPole-v1 (10 seeds)" in figures[0].texts[1].get_text().replace("\n", " ")
+    assert plot.main([f"{run}", "--reference"]) == 0
+    assert [ax.get_title(loc="left") for ax in figures[1].axes] == [TITLES["AverageEpRet"]]
+    assert plot.main([f"{run}"]) == 0
+    assert not any(drawn(figures[2]))
+    capsys.readouterr()
+    said = refused(capsys, other, "--reference")
+    assert "no published curve of ppo on A; there are: ppo_CartPole-v1" in said
+    assert "--reference is about drawing" in refused(capsys, run, "--reference", "--table")
+    assert "name it in --value too" in refused(capsys, run, "--reference", "--value", "KL")
+    assert "leave --value-map and --x out" in refused(capsys, run, "--reference", "--x", "Time")

@@ -1,5 +1,6 @@
 """Each rule of the diagnosis on logs made by hand: one that it must speak of, and healthy ones that it must not."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from rlsuite.analysis.causes import CAUSES, told_apart_by
 from rlsuite.analysis.diagnosis import Finding, Log, diagnose
 from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
+from rlsuite.analysis.shape_rules import below_the_reference
+from rlsuite.rundir.references import Reference
 
 EPOCHS = 40
 T = np.linspace(0, 1, EPOCHS)
@@ -59,6 +62,11 @@ def low(columns, **changes):
     return changed({**columns, **{name: values for name, values in LOW.items() if name in columns}}, **changes)
 
 
+RETURNED = SHARED["AverageEpRet"]
+REFERENCE = Reference(
+    *("ppo_CartPole-v1", "ppo", "CartPole-v1", "{}", "", 8),
+    *(SHARED["TotalEnvInteracts"], RETURNED, RETURNED - 10, RETURNED + 10),
+)  # 95% of such runs return more than RETURNED - 30 - 15
 CASES = {
     "no number": (low(ON_POLICY, config={"error": "the loss is nan at env step 5"}), "high learning rate"),
     "the policy stands still": (low(ON_POLICY, UpdateRatioPi=0.0, KL=0.0, AdvLogpCorr=math.nan), "policy not trained"),
@@ -125,6 +133,10 @@ CASES = {
     "entropy falls fast": (low(ON_POLICY, EntropyShare=1 - 2.5 * T).until(15), ""),
     "KL spikes": (low(ON_POLICY, KL=np.where(np.arange(EPOCHS) % 4, 0.01, 5.0)), ""),
     "the critic explains no more": (low(ON_POLICY, ExplainedVariance=np.where(T < 0.5, 0.8, -0.2)), ""),
+    "below the reference": (
+        dataclasses.replace(changed(ON_POLICY, AverageEpRet=20 + 200 * T), reference=REFERENCE),
+        "",
+    ),
     "explained from the start": (low(ON_POLICY, ExplainedVariance=0.995), "targets"),
     "all episodes equal": (low(DQN, StdEpRet=0.0), "no reward"),
     "cut off at any time": (low(ON_POLICY, TruncatedShare=1.0, EpLen=21 + 3 * ODD), "bootstrap"),
@@ -347,3 +359,25 @@ def test_what_harms_only_a_run_that_does_not_learn_is_not_said_of_one_that_does(
     assert changed(ON_POLICY, AverageEpRet=33.0).learned
     # The best that was ever seen is 28, and that is what it returns.
     assert changed(ON_POLICY, AverageEpRet=28.0, MaxEpRet=28.0).learned
+
+
+def test_a_run_is_below_its_reference_if_chance_does_not_explain_it_for_long():
+    def said(returns, reference=REFERENCE, epochs=EPOCHS):
+        log = dataclasses.replace(changed(ON_POLICY, AverageEpRet=returns), reference=reference)
+        return below_the_reference(log.until(epochs))
+
+    assert said(RETURNED - 44) is None  # 10 · √9 + 0.05 · 300 = 45 below is what another run may be
+    found = said(RETURNED - 46)
+    assert (found.since, found.causes) == (0, ())
+    assert "returns 274 at env step 40,000, where 8 runs with these settings return 320 in the mean" in found.text
+    assert "95% of such runs 275 or more" in found.text
+    late = said(np.where(T > 0.6, 20.0, RETURNED))
+    assert 20_000 < late.since < 25_000
+    assert said(np.where(T > 0.75, 20.0, RETURNED)) is None  # for less than 0.3 of the budget
+    assert said(np.where(T < 0.6, 0.0, RETURNED)) is None  # no more
+    assert said(RETURNED - 200, None) is None
+    assert said(RETURNED - 200, REFERENCE._replace(low=math.nan * RETURNED)) is None  # of two seeds
+    assert said(RETURNED - 200, REFERENCE._replace(runs=120)) is not None
+    assert said(RETURNED - 120, REFERENCE._replace(runs=120)) is None  # 10 · √121 + 15 = 125
+    longer = REFERENCE._replace(steps=REFERENCE.steps + 45_000)  # nothing is known of the run's steps
+    assert said(RETURNED - 200, longer) is None
