@@ -78,6 +78,9 @@ LEFT_BEHIND = "test_experiments.py::test_a_process_that_a_job_leaves_behind_is_f
 LEFT_BY_A_SWEEP = f"{SWEEPS}::test_what_a_killed_sweep_left_is_gone_on_with_and_what_another_trains_is_left_alone"
 ABLATIONS, RESULTS_OF_ABLATIONS = "../experiments/ablations.py", "../experiments/ablation_results.py"
 ABLATED = "test_ablations.py"
+BATTERY, FULL, PUBLISHED = "test_battery.py", "../experiments/full.py", "../experiments/published.py"
+REFERENCES = "rundir/test_references.py"
+BELOW = f"{DIAGNOSIS}::test_a_run_is_below_its_reference_if_chance_does_not_explain_it_for_long"
 MORE_STATE = "rundir/test_checkpoint.py::test_settings_with_more_state"
 
 MUTANTS = [
@@ -1504,6 +1507,59 @@ MUTANTS = [
     Mutant("a part of the faults drops the other lines of the table", "../experiments/faults.py",
            "if part and path.exists()", "if False",
            "test_experiments.py::test_a_part_of_the_faults_replaces_its_lines_in_the_table"),
+
+    # ---- the whole battery, and reference curves
+    Mutant("a docstring makes published runs stale", FULL,
+           "if not _is_text(part)]", "if part]",
+           f"{BATTERY}::test_a_stamp_changes_with_the_code_and_not_with_what_is_said_of_it"),
+    Mutant("other code of the environments makes no published run stale", FULL,
+           'files += sorted((package / "envs")', 'files += sorted((package / "none")',
+           f"{BATTERY}::test_a_stamp_changes_with_the_code_and_not_with_what_is_said_of_it"),
+    Mutant("another preset makes no published run stale", FULL,
+           'return "preset"', 'return ""',
+           f"{BATTERY}::test_stale_is_what_other_code_another_preset_or_other_settings_have_made"),
+    Mutant("a run that is repeated has two lines", FULL,
+           '(line["cell"], line["seed"]): line for', '(line["cell"], line["return"]): line for',
+           f"{BATTERY}::test_a_line_replaces_that_of_the_same_cell_and_seed_and_no_other"),
+    Mutant("what a killed battery had finished gets no line", FULL,
+           "publish([line for training in left(wanted) if (line := line_of(training))])", "publish([])",
+           f"{BATTERY}::test_runs_are_trained_once_and_have_a_line_each"),
+    Mutant("a pool tells of the tasks that fail only", "pool.py",
+           "if not ending.code:\n                    self", "if ending.code:\n                    self",
+           f"{BATTERY}::test_runs_are_trained_once_and_have_a_line_each"),
+    Mutant("an interrupted run of the whole battery begins anew", FULL,
+           'any((run / "checkpoint").glob("epoch_*"))', "False",
+           f"{BATTERY}::test_a_run_that_was_interrupted_goes_on"),
+    Mutant("a cell passes as soon as it is above random play", PUBLISHED,
+           "self.score >= PASS", "self.score > 0",
+           f"{BATTERY}::test_a_cell_passes_from_98_percent_of_the_way_from_random_play_to_its_reference"),
+    Mutant("stale results look like others", PUBLISHED,
+           "if self.changed else name", "if False else name",
+           f"{BATTERY}::test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_out"),
+    Mutant("cells without all seeds are counted", PUBLISHED,
+           "if result.whole and result.passed is not None", "if result.passed is not None",
+           f"{BATTERY}::test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_out"),
+    Mutant("reference curves of cells that do not pass", "../experiments/curves.py",
+           "if result.passed and result.whole", "if result.whole",
+           f"{BATTERY}::test_curves_are_kept_of_cells_that_pass_and_whose_seeds_are_all_there"),
+    Mutant("curves of runs on another disk are dropped", "../experiments/curves.py",
+           "else before.get(name, [])", "else []",
+           f"{BATTERY}::test_curves_are_kept_of_cells_that_pass_and_whose_seeds_are_all_there"),
+    Mutant("a run is judged by the interval of the reference's mean", "analysis/shape_rules.py",
+           "math.sqrt(reference.runs + 1)", "1", BELOW),
+    Mutant("a short time below the reference is a finding", "analysis/shape_rules.py",
+           "< LONG_BELOW * log", "< 0 * log", BELOW),
+    Mutant("a reference without a band judges", "analysis/shape_rules.py",
+           "np.isfinite(reference.low).all()", "len(reference.low)", BELOW),
+    Mutant("a log that is cut loses its reference", "analysis/diagnosis.py",
+           "self.columns.items()}, error", "self.columns.items()}, reference=None, error", BELOW),
+    Mutant("a run with other settings has a reference's settings", "rundir/references.py",
+           "if name not in NOT_LEARNING", 'if name not in (*NOT_LEARNING, "lam")', REFERENCES),
+    Mutant("of several references the shortest", "rundir/references.py",
+           "longest = max(", "longest = min(", REFERENCES),
+    Mutant("a reference is drawn in every environment's panel", "figures/dashboard.py",
+           "if cell == (reference.env, COLUMN)", "if cell and cell[1] == COLUMN",
+           "test_plot.py::test_the_published_curve_is_drawn_behind_the_run"),
 ]
 # fmt: on
 

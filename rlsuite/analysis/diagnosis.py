@@ -8,7 +8,7 @@ trains, and nothing is read but columns and settings.
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,9 +206,7 @@ class Log:
 
     def until(self, epochs: int) -> "Log":
         """What had been written after so many epochs."""
-        return Log(
-            {name: values[:epochs] for name, values in self.columns.items()}, self.config, reference=self.reference
-        )
+        return replace(self, columns={name: values[:epochs] for name, values in self.columns.items()}, error="")
 
 
 Rule = Callable[[Log], Finding | None]
