@@ -256,12 +256,13 @@ def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_o
         *lines_of(full, "dqn_CartPole-v1", [500.0] * 9 + [20.0], stamp="other"),
         *lines_of(full, "vpg_CartPole-v1", [500.0, 490.0]),
         *lines_of(full, "ppo_Pendulum-v1", [-160.0] * 10),
+        *lines_of(full, "a2c_Pendulum-v1", [-160.0] * 3),
     ]
     (full.ROOT / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
     published.write(lines)
     page, readme = (full.ROOT / "results.md").read_text(), (full.ROOT / "README.md").read_text()
     assert "**2 of 3 cells pass**" in page
-    assert "4 of 89 cells have been run, in 3.3 hours" in page  # 33 runs of 360 seconds
+    assert "5 of 89 cells have been run, in 3.6 hours" in page  # 36 runs of 360 seconds
     assert "† stale: code changed since at least one of its runs" in page
     rows = {
         line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in page.splitlines() if "|" in line
@@ -269,6 +270,7 @@ def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_o
     assert rows["dqn †"][1:7] == ["50,000", "10", "452.0", "308.0 to 500.0", "500.0", "20.0"]
     assert rows["dqn †"][8:] == ["20.0", "500 (Zoo, 50,000 steps)", "0.90", "no"]
     assert (rows["vpg"][2], rows["vpg"][9:]) == ("2 of 10, few", ["none", "–", "–"])
+    assert rows["a2c"][2] == "3 of 10, few"
     assert rows["ppo"][-1] == "yes ‡"  # of Pendulum, with more steps than the reference
     assert "- dqn †: seed 1 fell." in page
     left_out = page.split("## Left out")[1]

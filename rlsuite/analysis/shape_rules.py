@@ -86,19 +86,18 @@ def below_the_reference(log: Log) -> Finding | None:
     The reference's band holds the mean of its n runs, mean ± w. One more run lies in mean ± √(n + 1) w in 95% of cases.
     """
     reference, ret = log.reference, log.col("AverageEpRet")
-    if reference is None or not np.isfinite(reference.low).all():  # too few seeds have no band
+    if reference is None:
         return None
     steps, mean = reference.steps, reference.mean
     least = mean - math.sqrt(reference.runs + 1) * (mean - reference.low) - SLACK * (mean.max() - mean[0])
-    known = np.isfinite(ret) & (log.steps >= steps[0]) & (log.steps <= steps[-1])
-    since = log.stands(ret < np.interp(log.steps, steps, least), known)
+    limit = np.interp(log.steps, steps, least, left=math.nan, right=math.nan)  # NaN, too, of too few seeds
+    known = np.isfinite(ret) & np.isfinite(limit)
+    since = log.stands(ret < limit, known)
     if since is None or log.steps[known][-1] - since < LONG_BELOW * log.setting("total_steps"):
         return None
     last, at = np.flatnonzero(known)[-1], float(log.steps[known][-1])
     text = f"it returns {ret[last]:.4g} at env step {at:,.0f}, where {reference.runs} runs with these settings return "
-    text += (
-        f"{np.interp(at, steps, mean):.4g} in the mean, and 95% of such runs {np.interp(at, steps, least):.4g} or more"
-    )
+    text += f"{np.interp(at, steps, mean):.4g} in the mean, and 95% of such runs {limit[last]:.4g} or more"
     first = "what differs from the published code: python -m rlsuite.plot RUN --reference"
     return Finding("below the reference", text, ("AverageEpRet",), since, (), MILD, first, "ours")
 

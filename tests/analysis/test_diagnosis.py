@@ -380,4 +380,4 @@ def test_a_run_is_below_its_reference_if_chance_does_not_explain_it_for_long():
     assert said(RETURNED - 200, REFERENCE._replace(runs=120)) is not None
     assert said(RETURNED - 120, REFERENCE._replace(runs=120)) is None  # 10 · √121 + 15 = 125
     longer = REFERENCE._replace(steps=REFERENCE.steps + 45_000)  # nothing is known of the run's steps
-    assert said(RETURNED - 200, longer) is None
+    assert said(RETURNED - 400, longer) is None
