@@ -120,7 +120,9 @@ REFERENCES = {
 }
 # fmt: on
 
-NOTES: dict[str, str] = {}
+NOTES: dict[str, str] = {
+    "sac_MountainCarContinuous-v0": "each action is repeated 8 times: 12,500 env steps are 100,000 of the environment.",
+}
 """For a cell, by its name: why it does not pass, which run, what `diagnose` says; "tuned again after its report"."""
 
 SPEED = {  # env steps per second of one training, one torch thread; not MuJoCo, MuJoCo
@@ -176,6 +178,12 @@ class Cell(NamedTuple):
         """Env steps of each run."""
         own = self.preset.get("total_steps", 0)
         return self.steps or (own if isinstance(own, int) else 0)
+
+    @property
+    def frame_skip(self) -> int:
+        """Steps of the environment itself in an env step."""
+        skip = self.preset.get("frame_skip", 1)
+        return skip if isinstance(skip, int) else 1
 
     @property
     def hours(self) -> float:

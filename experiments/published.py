@@ -105,7 +105,7 @@ def verdict(result: Result) -> str:
     if result.passed is None:
         return "–"
     reference = result.cell.reference
-    more = bool(reference and reference.steps and result.steps > reference.steps)
+    more = bool(reference and reference.steps and result.steps * result.cell.frame_skip > reference.steps)
     return ("yes" if result.passed else "no") + f" {MORE}" * more
 
 

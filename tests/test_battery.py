@@ -243,6 +243,9 @@ def test_a_cell_passes_from_98_percent_of_the_way_from_random_play_to_its_refere
     assert made.iqm == pytest.approx((480 + 490 * 3 + 500 * 2) / 6)  # without the two lowest and the two highest
     assert made.mean.low < 445 < made.mean.high
     assert published.results(lines_of(full, "ppo_CartPole-v1", [500.0]))["ppo_CartPole-v1"].random == 25.9
+    repeated = result("sac_MountainCarContinuous-v0", [95.0])
+    assert repeated.steps * 8 > repeated.cell.reference.steps > repeated.steps
+    assert published.verdict(repeated) == "yes ‡"
 
 
 def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_out(
