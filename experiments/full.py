@@ -62,9 +62,9 @@ def _is_text(part: ast.stmt) -> bool:
 
 @lru_cache
 def stamp(algo: str, package: Path = ROOT / "rlsuite") -> str:
-    """A digest of the code that matters for what an algorithm learns: its own file, `common/` and `envs/`."""
+    """A digest of the code that matters for what an algorithm learns: its own file, `common/`, `envs/`, no probes."""
     files = [package / "algos" / f"{algo}.py", *sorted((package / "common").glob("*.py"))]
-    files += sorted((package / "envs").glob("*.py"))
+    files += sorted(set((package / "envs").glob("*.py")) - {package / "envs" / "probes.py"})
     return digest("\n".join(f"# {file.name}\n{meaning(file.read_text(encoding='utf-8'))}" for file in files))
 
 
