@@ -231,7 +231,7 @@ def count(wanted: Sequence[Training]) -> list[str]:
 
 def seconds_of(cell: Cell) -> float:
     """How long a run takes: as its lines say, else as measured elsewhere."""
-    took = [float(line["seconds"]) for line in read_lines() if line["cell"] == cell.name]
+    took = [float(line["seconds"]) for line in read_lines() if line["cell"] == cell.name and line["seconds"]]
     return sum(took) / len(took) if took else 3600 * cell.hours / cell.seeds
 
 

@@ -141,6 +141,8 @@ def explained(found: Sequence[Result]) -> list[str]:
     if stale_ones:
         what = ", ".join(sorted({what for result in stale_ones for what in result.changed}))
         lines.append(f"{STALE} stale: {what} changed since at least one of its runs; `--full` trains them again.")
+    if any(not line["seconds"] for result in found for line in result.lines):
+        lines.append("Of runs older than this battery, the lines have commit and command, and not how long they took.")
     if any(MORE in verdict(result) for result in found):
         lines.append(f"{MORE} with more env steps than the reference.")
     return lines
@@ -152,7 +154,7 @@ def page(lines: Sequence[Line]) -> str:
     learned = [result for result in found.values() if result.cell.algo != "random"]
     judged = [result for result in learned if result.whole and result.passed is not None]
     passed = sum(bool(result.passed) for result in judged)
-    hours = sum(float(line["seconds"]) for line in lines) / 3600
+    hours = sum(float(line["seconds"] or 0) for line in lines) / 3600
     open_cells = [cell for cell in CELLS if cell.name not in found and cell.algo != "random"]
     cells = [cell for cell in CELLS if cell.algo != "random"]
     text = [
