@@ -2,7 +2,8 @@
 
 First each algorithm as it is, on all rungs; then each fault of tests/mutants.py that lies in an algorithm or in what
 algorithms learn with, put into a copy of the package, up to the first rung that fails. data/ladder.csv gets a line for
-each rung that was tried. Started again, a rung that has its line is not repeated. Hours on two cores.
+each rung that was tried. Started again, a rung that has its line is not repeated; delete the lines of one that you have
+changed, and all of them after a change of what is computed. Hours on two cores.
 
     --seeds 10     of the sound algorithms, from 0; a fault gets the seed 0, and 1 if it changes something and passes
     --only WORD    algorithms and faults whose name or file holds this
@@ -192,6 +193,9 @@ def work(wanted: Sequence[Task], jobs: int) -> None:
     for row in before:
         of[row["fault"], row["algorithm"]].append(row)
     left = [task._replace(before=of[task.name, task.algo] + of["", task.algo] * bool(task.name)) for task in wanted]
+    unknown = {task.algo for task in wanted if task.fault and not of["", task.algo]}
+    if unknown:
+        sys.exit(f"the sound {', '.join(sorted(unknown))} must climb first, to compare with: --part sound")
     new = not TABLE.exists()
     with (
         TABLE.open("a", newline="", encoding="utf-8") as file,
@@ -267,6 +271,8 @@ def main() -> int:
     parser.add_argument("--part", choices=("all", "sound", "faults", "table"), default="all", help="[all]")
     parser.add_argument("--jobs", type=int, default=2, help="climbs at a time [2]")
     args = parser.parse_args()
+    if min(args.seeds, args.jobs) < 1:
+        parser.error("--seeds and --jobs take a whole number from 1 up")
     for part in ("sound", "faults"):  # the faults are compared with what the sound ones have written
         if args.part in ("all", part):
             work(list(tasks(args.seeds, args.only, part)), args.jobs)

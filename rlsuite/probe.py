@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import math
 import sys
 import tempfile
 import time
@@ -120,10 +119,14 @@ def climb(module: ModuleType, seeds: Sequence[int], only: Sequence[str] = ()) ->
             continue
         for seed in seeds:
             try:
-                yield attempt(module, rung, seed)
+                result = attempt(module, rung, seed)
             except UserError as error:
                 refused = f"{error}"
                 break
+            if not result:
+                refused = "it does not log the columns that they are about"
+                break
+            yield result
             done.add(rung.name)
     if not done:
         refused = refused or "it lacks the settings that they need"
@@ -135,8 +138,11 @@ def known_settings(module: ModuleType) -> list[str]:
     return [field.name for field in dataclasses.fields(module.Config)]
 
 
-def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
+def attempt(module: ModuleType, rung: Rung, seed: int) -> Result | None:
     """Train on a rung, in a folder that is gone afterwards, and compare with what is known.
+
+    Returns:
+        None if what the rung is about is not in the log.
 
     Raises:
         UserError: the algorithm does not take the actions of the probe, or the settings.
@@ -144,8 +150,9 @@ def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
     chosen = settings_of(rung, known_settings(module))
     try:
         config = module.Config(rung.env_id, env_kwargs=json.dumps(rung.kwargs), seed=seed, **chosen)
-    except TypeError as error:
-        raise UserError(f"Config can't be made of env, env_kwargs, seed and {', '.join(chosen)}: {error}") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"Config can't be made of env, env_kwargs, seed and {', '.join(chosen)}: {said}") from error
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -156,6 +163,8 @@ def attempt(module: ModuleType, rung: Rung, seed: int) -> Result:
                 raise  # before anything was created: it does not begin at all
             said = _where(error)
             return Result(rung, seed, [said], rung.known(), said, time.perf_counter() - begun, "that line")
+    if rung.needs and rung.columns and not rung.val and not set(rung.columns) & set(measured.columns):
+        return None
     known, seconds = rung.known(measured.columns), time.perf_counter() - begun
     return Result(rung, seed, faults(rung, measured), known, shown(rung, measured), seconds, rung.broken)
 
@@ -168,8 +177,9 @@ def measure(ac: Any, rung: Rung, folder: Path) -> Measured:
     columns: dict[str, float] = {}
     for path in folder.rglob("progress.txt"):  # one, unless the algorithm keeps no log
         for name, column in read_progress(path.parent).items():
+            if np.isnan(column).all():
+                continue  # an algorithm does not have it
             columns |= {name: float(column[-1]), f"mean {name}": float(column.mean())}
-    columns = {name: value for name, value in columns.items() if not math.isnan(value)}  # what it does not have
     obs = np.array(rung.obs, None if rung.obs and isinstance(rung.obs[0], int) else np.float32)
     val = ac.value(obs) if len(obs) and hasattr(ac, "value") else None
     return Measured(ret, val, action_values(ac, obs, rung.act) if len(rung.act) else None, columns)

@@ -5,7 +5,7 @@ import importlib
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,56 @@ def test_a_fault_counts_if_it_changes_what_is_learned_and_is_caught_where_sound_
     assert said[2] == "1 of 3 faults that change what is learned are found (33%); 1 more change nothing."
     assert said[4].endswith("| OneStep | 1 |")
     assert said[-2:] == ["- missed (f)", "- a false alarm (f)"]
+
+
+def test_a_fault_is_compared_with_the_sound_algorithm_of_the_same_rung_and_seed(ladder: Any) -> None:
+    def row(fault: str, seed: int, rung: str, verdict: str, weights: str) -> dict[str, str]:
+        return dict(zip(ladder.COLUMNS, (fault, "f", "ppo", f"{seed}", rung, verdict, "", weights, "1"), strict=True))
+
+    sound = [
+        row("", 0, "OneStep", "pass", "aa"),
+        row("", 0, "Target", "pass", "bb"),
+        row("", 1, "Target", "fail", "cc"),
+    ]
+    fault = next(fault for fault in ladder.MUTANTS if fault.name.startswith("ppo: max"))
+    own = [row(fault.name, 0, "OneStep", "pass", "aa"), row(fault.name, 1, "OneStep", "fail", "dd")]
+    task = ladder.Task(fault, "ppo", (0, 1), [*sound, *own])
+    assert [task.own(seed) for seed in (0, 1, 2)] == [own[:1], own[1:], []]
+    assert [task.changed(each) for each in own] == [False, True]
+    assert [task.caught(each) for each in own] == [False, True]
+    assert not task.caught(row(fault.name, 0, "Target", "fail", "ee"))  # a sound seed fails it, too
+    assert not task._replace(fault=None).caught(own[1])
+
+
+def test_a_climb_leaves_out_rungs_that_have_their_lines_and_ends_where_a_fault_is_caught(
+    ladder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlsuite import probe
+    from rlsuite.algos import a2c
+
+    asked: list[list[str]] = []
+
+    def climb(module: Any, seeds: Any, only: list[str]) -> Iterator[Any]:
+        asked.append(only)
+        for rung in probe.RUNGS:
+            if rung.name in only and rung.name in ("OneStep", "Target", "Context"):
+                faults = ["return 0"] * (rung.name == "Target")
+                yield probe.Result(rung, seeds[0], faults, "", "", 0.0, "")
+
+    monkeypatch.setattr(probe, "climb", climb)
+    monkeypatch.setattr(a2c, "train", a2c.train)
+    fault = next(fault for fault in ladder.MUTANTS if fault.name.startswith("a2c: the critic has no loss"))
+    line = dict(zip(ladder.COLUMNS, (fault.name, "f", "a2c", "0", "OneStep", "pass", "", "", "1"), strict=True))
+    task = ladder.Task(fault, "a2c", (0,), [line])
+    assert [row["rung"] for row in ladder.rungs(task, 0)] == ["Target"]
+    assert "OneStep" not in asked[0]
+    rungs = [row["rung"] for row in ladder.rungs(task._replace(fault=None), 0)]
+    assert list(dict.fromkeys(rungs)) == ["OneStep", "Target", "Context"]
+
+
+def test_faults_wait_for_the_sound_algorithm(ladder: Any) -> None:
+    with pytest.raises(SystemExit, match="the sound a2c must climb first"):
+        ladder.work(list(ladder.tasks(1, "a2c: the critic has no loss", "faults")), 1)
 
 
 def test_a_fault_is_shown_by_its_algorithm_or_by_one_that_uses_what_it_lies_in(ladder: Any) -> None:

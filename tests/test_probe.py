@@ -122,13 +122,31 @@ def test_columns_are_those_of_the_last_epoch_and_their_means_without_what_is_not
 
     run = tmp_path / "work" / "run"
     run.mkdir()
-    (run / "progress.txt").write_text("Epoch\tKL\tPiLR\n1\t0.5\tnan\n2\t0.1\tnan\n")
+    (run / "progress.txt").write_text("Epoch\tKL\tPiLR\tLogStd\n1\t0.5\tnan\t1\n2\t0.1\tnan\tnan\n")
     measured = probe.measure(Still(), probe.RUNGS[0], run)
     assert measured.ret == 1
     assert measured.columns["KL"] == 0.1
     assert measured.columns["mean KL"] == 0.3
     assert "PiLR" not in measured.columns
+    assert np.isnan(measured.columns["LogStd"])  # that is a fault
     assert measured.val is measured.q is None
+
+
+def test_a_rung_about_columns_needs_one_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    text = KNOWING.format(value="1", body="pass").replace("seed: int", "seed: int\n    max_grad_norm: float")
+    assert probe.main([write("unlogged.py", text), "--only", "Clipped"]) == 2
+    assert "it does not log the columns that they are about" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_refused_leaves_a_rung_out(capsys: pytest.CaptureFixture[str]) -> None:
+    text = KNOWING.format(value="np.ones(len(obs))", body="pass").replace(
+        "seed: int", "seed: int\n    polyak: float = 0.5"
+    )
+    text = text.replace(
+        "class Knowing", "    def __post_init__(self):\n        assert self.polyak < 1, 'polyak'\n\n\nclass Knowing"
+    )
+    assert probe.main([write("strict.py", text), "--only", "OneStep", "Frozen"]) == 0
+    assert re.findall(r"^pass (\S+)", capsys.readouterr().out, re.M) == ["OneStep"]
 
 
 def test_an_interrupt_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
