@@ -211,11 +211,12 @@ def whole_battery(args: argparse.Namespace) -> int:
         return 0
     code = 0 if args.table or args.pages else full.train(wanted, args.jobs)
     lines = full.read_lines()
-    published.write(lines)
     results = published.results(lines)
-    curves.write_curves(results)
     if args.pages:
         print("\n".join(map(str, curves.draw_pages(results, lines, args.pages))))
+    elif not args.only:
+        published.write(lines)
+        curves.write_curves(results)
     return code
 
 
@@ -231,7 +232,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write data/battery.csv and data/battery.png")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="--full: cells, such as ppo_CartPole-v1")
     parser.add_argument("--count", action="store_true", help="--full: hours of each cell; nothing is trained")
-    parser.add_argument("--table", action="store_true", help="--full: write the tables; nothing is trained")
+    parser.add_argument("--table", action="store_true", help="--full: write tables and curves; nothing is trained")
     parser.add_argument("--pages", type=Path, metavar="DIR", help="--full: draw the curves; nothing is trained")
     args = parser.parse_args()
     if (args.seeds is not None and args.seeds < 1) or args.jobs < 1:

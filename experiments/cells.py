@@ -123,7 +123,7 @@ REFERENCES = {
 NOTES: dict[str, str] = {
     "sac_MountainCarContinuous-v0": "each action is repeated 8 times: 12,500 env steps are 100,000 of the environment.",
 }
-"""For a cell, by its name: why it does not pass, which run, what `diagnose` says; "tuned again after its report"."""
+"""For a cell, by its name: why it does not pass, which run, what `diagnose` says; whether it was tuned again since."""
 
 SPEED = {  # env steps per second of one training, one torch thread; not MuJoCo, MuJoCo
     "random": (20_000, 10_000),
@@ -146,7 +146,7 @@ class Cell(NamedTuple):
     place: str
     """key of `PLACES`"""
     seeds: int
-    """from 0"""
+    """how many, from 0 up"""
     steps: int = 0
     """env steps, if not those of the preset"""
     tag: str = ""

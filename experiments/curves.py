@@ -56,8 +56,8 @@ def write_curves(results: Mapping[str, Result], path: Path = CURVES) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for name, result in sorted(results.items()):
-        if result.passed and result.whole:
-            drawn = curve_of(result)
+        if result.passed:
+            drawn = None if result.changed else curve_of(result)
             writer.writerows(_rows(result, drawn) if drawn else before.get(name, []))
     write_atomically(path, text.getvalue().encode())
 

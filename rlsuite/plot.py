@@ -33,7 +33,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--x", metavar="COLUMN", help="draw against it, such as Time [TotalEnvInteracts]")
     parser.add_argument("--legend", nargs="+", metavar="NAME", help="names of the groups, in their order")
     parser.add_argument("--smooth", type=int, metavar="N", help="draw the mean of the last N epochs [1]")
-    help_reference = "the published curve of the same algorithm and environment behind it [not drawn]"
+    help_reference = "behind it the mean of docs/results.md's own runs of that algorithm and environment [not drawn]"
     parser.add_argument("--reference", action="store_true", help=help_reference)
     parser.add_argument("--table", action="store_true", help="print final, best and average return of each group")
     help_out = ".png, .svg or .pdf [in the first DIR]; with --table .csv"

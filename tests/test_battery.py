@@ -155,7 +155,7 @@ def test_a_stamp_changes_with_the_code_and_not_with_what_is_said_of_it(full: Any
     stamp("algos/x.py", "def f(a):\n    return a + 1\n")
     stamp("envs/e.py", "E = 1\n")
     first = stamp("common/c.py", "class C:\n    b: int = 2\n")
-    said = '"""C."""\n# a comment\nclass C:\n    """It."""\n\n    b: int = (2)  # two\n    """Two."""\n'
+    said = '"""C."""\n# a comment\nclass C:\n    """It."""\n\n    b: int = 2  # two\n    """Two\n    lines."""\n'
     assert stamp("common/c.py", said) == first
     assert stamp("algos/y.py", "other = 1\n") == stamp("figures/z.py", "other = 1\n") == first
     assert stamp("common/c.py", "class C:\n    b: int = 3\n") != first
@@ -163,6 +163,7 @@ def test_a_stamp_changes_with_the_code_and_not_with_what_is_said_of_it(full: Any
     assert stamp("envs/e.py", "E = 2\n") != first
     assert stamp("envs/e.py", "E = 1\n") == first
     assert stamp("algos/x.py", "def f(a):\n    return a - 1\n") != first
+    assert stamp("algos/x.py", "def f(a):\n    return a + 1\n") == first == "047828e5"  # under any version of Python
     full.stamp.cache_clear()
 
 
@@ -224,6 +225,9 @@ def test_a_run_that_was_interrupted_goes_on(full: Any) -> None:
         "500",
         "--quiet",
     ]
+    (run / "error.json").write_text("{}")
+    assert full._task(training).words == [*training.words, "--job", "1"]  # it would fail again
+    (run / "error.json").unlink()
     (run / "config.json").write_text(json.dumps({"command": "of other code"}))
     assert full._task(training).words == [*training.words, "--job", "1"]
 
@@ -235,17 +239,23 @@ def test_a_cell_passes_from_98_percent_of_the_way_from_random_play_to_its_refere
     def result(name: str, returns: list[float]) -> Any:
         return published.results([*random, *lines_of(full, name, returns)])[name]
 
-    assert (result("ppo_CartPole-v1", [490.5]).passed, result("ppo_CartPole-v1", [490.3]).passed) == (True, False)
+    assert [result("ppo_CartPole-v1", [ret] * 10).passed for ret in (490.5, 490.3)] == [True, False]
+    assert result("ppo_CartPole-v1", [490.5] * 9).passed is None  # a seed is missing
     assert result("ppo_CartPole-v1", [500.0, 260.0]).score == pytest.approx(0.75)
-    assert result("vpg_CartPole-v1", [500.0]).passed is None  # nobody publishes one
+    assert result("vpg_CartPole-v1", [500.0] * 10).passed is None  # nobody publishes one
     made = result("ppo_CartPole-v1", [500, 480, 490, 500, 20, 490, 500, 480, 490, 500])
     assert (made.mean.value, min(made.returns), made.random, made.whole) == (445, 20, 20, True)
     assert made.iqm == pytest.approx((480 + 490 * 3 + 500 * 2) / 6)  # without the two lowest and the two highest
     assert made.mean.low < 445 < made.mean.high
     assert published.results(lines_of(full, "ppo_CartPole-v1", [500.0]))["ppo_CartPole-v1"].random == 25.9
-    repeated = result("sac_MountainCarContinuous-v0", [95.0])
+    repeated = result("sac_MountainCarContinuous-v0", [95.0] * 10)
     assert repeated.steps * 8 > repeated.cell.reference.steps > repeated.steps
     assert published.verdict(repeated) == "yes ‡"
+    assert published.verdict(result("ddpg_HalfCheetah-v5", [7000.0] * 3)) == "no §"
+    mixed = lines_of(full, "ppo_CartPole-v1", [500.0, 500.0, 0.0])
+    mixed[2]["stamp"] = "other"
+    made = published.results([*random, *mixed])["ppo_CartPole-v1"]
+    assert (made.returns, made.changed) == ([500, 500], [])  # a stale seed is not averaged with new ones
 
 
 def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_out(
@@ -264,14 +274,14 @@ def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_o
     (full.ROOT / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
     published.write(lines)
     page, readme = (full.ROOT / "results.md").read_text(), (full.ROOT / "README.md").read_text()
-    assert "**2 of 3 cells pass**" in page
+    assert "**2 of 2 cells pass**" in page
     assert "5 of 89 cells have been run, in 3.6 hours" in page  # 36 runs of 360 seconds
-    assert "† stale: code changed since at least one of its runs" in page
+    assert "† stale: code changed since" in page
     rows = {
         line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in page.splitlines() if "|" in line
     }
     assert rows["dqn †"][1:7] == ["50,000", "10", "452.0", "308.0 to 500.0", "500.0", "20.0"]
-    assert rows["dqn †"][8:] == ["20.0", "500 (Zoo, 50,000 steps)", "0.90", "no"]
+    assert rows["dqn †"][8:] == ["20.0", "500 (Zoo, 50,000 steps)", "0.900", "no"]
     assert (rows["vpg"][2], rows["vpg"][9:]) == ("2 of 10, few", ["none", "–", "–"])
     assert rows["a2c"][2] == "3 of 10, few"
     assert rows["ppo"][-1] == "yes ‡"  # of Pendulum, with more steps than the reference
@@ -282,7 +292,7 @@ def test_the_page_and_the_table_say_what_passes_what_is_stale_and_what_is_left_o
     assert readme.startswith("before\n<!-- results -->\n| algorithm | environment |")
     assert readme.endswith("<!-- end of results -->\nafter\n")
     assert "| dqn † | CartPole-v1 | 50,000 | 10 | 452.0 | 20.0 | 20.0 | 500 (Zoo) | no |" in readme
-    assert "| vpg | CartPole-v1 | 500,000 | 2 | 495.0 | 490.0 | 20.0 | – | – |" in readme
+    assert "| vpg | CartPole-v1 | 500,000 | 2 of 10 | 495.0 | 490.0 | 20.0 | – | – |" in readme
     published.write([])
     assert "No line yet" in (full.ROOT / "README.md").read_text()
 
@@ -333,6 +343,23 @@ def test_flags_of_the_other_battery_are_one_line(
             battery.main()
         assert end.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_tables_and_pages_train_nothing_and_part_of_the_battery_writes_no_tables(
+    battery: Any, full: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    published, curves = importlib.import_module("published"), importlib.import_module("curves")
+    monkeypatch.setattr(battery, "ROOT", full.ROOT)
+    monkeypatch.setattr(full, "train", lambda wanted, jobs: done.append("train") or 0)
+    monkeypatch.setattr(published, "write", lambda lines: done.append("tables"))
+    monkeypatch.setattr(curves, "write_curves", lambda results: done.append("curves"))
+    asked = {"--table": "tables curves", "--pages x": "", "--count": "", "--only a2c_CartPole-v1": "train"}
+    for words, expected in {**asked, "": "train tables curves"}.items():
+        done.clear()
+        monkeypatch.setattr("sys.argv", ["battery.py", "--full", *words.split()])
+        assert battery.main() == 0
+        assert done == expected.split(), words
 
 
 def test_count_says_the_hours_that_are_left(full: Any) -> None:

@@ -81,7 +81,7 @@ def explained_no_more(log: Log) -> Finding | None:
 
 
 def below_the_reference(log: Log) -> Finding | None:
-    """It returns less than published runs with the same settings, and more than chance explains.
+    """It returns less than the runs of docs/results.md with the same settings, and more than chance explains.
 
     The reference's band holds the mean of its n runs, mean ± w. One more run lies in mean ± √(n + 1) w in 95% of cases.
     """
@@ -97,8 +97,8 @@ def below_the_reference(log: Log) -> Finding | None:
         return None
     last, at = np.flatnonzero(known)[-1], float(log.steps[known][-1])
     text = f"it returns {ret[last]:.4g} at env step {at:,.0f}, where {reference.runs} runs with these settings return "
-    text += f"{np.interp(at, steps, mean):.4g} in the mean, and 95% of such runs {limit[last]:.4g} or more"
-    first = "what differs from the published code: python -m rlsuite.plot RUN --reference"
+    text += f"{np.interp(at, steps, mean):.4g} in the mean, and 97.5% of such runs {limit[last]:.4g} or more"
+    first = "what differs from the code of docs/results.md: python -m rlsuite.plot RUN --reference"
     return Finding("below the reference", text, ("AverageEpRet",), since, (), MILD, first, "ours")
 
 

@@ -370,7 +370,7 @@ def test_a_run_is_below_its_reference_if_chance_does_not_explain_it_for_long():
     found = said(RETURNED - 46)
     assert (found.since, found.causes) == (0, ())
     assert "returns 274 at env step 40,000, where 8 runs with these settings return 320 in the mean" in found.text
-    assert "95% of such runs 275 or more" in found.text
+    assert "97.5% of such runs 275 or more" in found.text
     late = said(np.where(T > 0.6, 20.0, RETURNED))
     assert 20_000 < late.since < 25_000
     assert said(np.where(T > 0.75, 20.0, RETURNED)) is None  # for less than 0.3 of the budget
