@@ -29,6 +29,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "normalize_obs": True,
         },
+        # The top is found by chance, and rarely: many short rollouts, each of which is learned from soon, and the small
+        # speeds of the car scaled up.
+        "MountainCar-v0": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "steps_per_epoch": 8192,
+            "rollout_len": 16,
+            "lam": 0.98,
+            "train_iters": 4,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+        },
         # A long horizon: landing is worth something hundreds of steps later.
         "LunarLander-v3": {
             "total_steps": 1_000_000,
@@ -66,6 +78,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
             "normalize_obs": True,
         },
+        "MountainCar-v0": {
+            "total_steps": 100_000,
+            "num_envs": 16,
+            "rollout_len": 128,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+        },
         # Many updates on short rollouts. Even so, some seeds still hover when the budget ends.
         "LunarLander-v3": {
             "total_steps": 400_000,
@@ -91,7 +111,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
     },
-    "a2c": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
+    "a2c": {
+        "CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"},
+        # Random play needs luck to swing up: sixteen environments have it sooner.
+        "Acrobot-v1": {"total_steps": 500_000, "num_envs": 16, "lr_schedule": "linear", "normalize_obs": True},
+    },
     "vpg": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
     "dqn": {
         # Many gradient steps at once, while the acting policy stands still, towards a target that follows closely.
@@ -239,6 +263,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "episodes_per_candidate": 3,
             "noise_init": 0.5,
             "noise_fall": 0.05,
+        },
+        # Each start asks for another swing, so one episode says little of a policy.
+        "MountainCar-v0": {
+            "total_steps": 500_000,
+            "episodes_per_candidate": 3,
+            "noise_init": 0.5,
+            "noise_fall": 0.05,
+            "normalize_obs": True,
         },
         # The cheapest swing is the one that only just reaches the top: with fewer episodes per candidate, some of the
         # elite reach it from most starts only.
