@@ -7,7 +7,8 @@ changed, and all of them after a change of what is computed. Hours on two cores.
 
     --seeds 10     of the sound algorithms, from 0; a fault gets the seed 0, and 1 if it changes something and passes
     --only WORD    algorithms and faults whose name or file holds this
-    --part         sound, faults, or table, which trains nothing and prints what the file says
+    --part         sound, faults, or table, which trains nothing and prints what the file says; planted: how many are
+                   caught of the faults that lower the return in the trainings of planted_bugs.py, if these are here
 
 A fault counts if it changes what is learned: the final weights of some rung differ, bit by bit, from those of the sound
 algorithm with the same seed. What concerns files, columns or several processes does not. It is caught if a rung fails
@@ -55,6 +56,7 @@ SPECIAL = {"squash": "sac", "rmsprop": "a2c", "the critic sees actions": "ddpg",
 
 
 Row = dict[str, str]
+MISSED, SAME, NO_START = "missed", "nothing changes", "does not start"
 
 
 class Task(NamedTuple):
@@ -214,6 +216,48 @@ def work(wanted: Sequence[Task], jobs: int) -> None:
             )
 
 
+def verdicts(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """The first rung that catches each fault, by its name and file; `MISSED` or `SAME` of others."""
+    sound = {key(row): row for row in rows if not row["fault"]}
+    alarms = {(row["algorithm"], row["rung"]) for row in sound.values() if row["verdict"] == "fail"}
+    faults = defaultdict(list)
+    for row in rows:
+        if row["fault"]:
+            faults[row["fault"], row["file"]].append(row)
+    found = {}
+    for fault, tried in faults.items():
+        failed_at = [r for r in tried if r["verdict"] == "fail" and (r["algorithm"], r["rung"]) not in alarms]
+        healthy = [(row, sound.get(key(row))) for row in tried]
+        if failed_at:
+            found[fault] = failed_at[0]["rung"] or NO_START
+        else:
+            changed = any(other and other["weights"] != row["weights"] for row, other in healthy)
+            found[fault] = MISSED if changed else SAME
+    return found
+
+
+def planted() -> str:
+    """How many of the faults are caught that planted_bugs.py plants, too, and that lower the return there."""
+    import planted_bugs as bugs  # here, because no process that climbs may have imported the package before
+
+    from rlsuite.analysis.watch import read_log
+
+    found_by = verdicts(read())
+    edits = {(fault.file, fault.old, fault.new): found_by.get((fault.name, fault.file)) for fault in MUTANTS}
+    cells = {bugs.slug(f"healthy {cell}"): cell for part in bugs.HEALTHY.values() for cell in part}
+    sound = {cells[task.name]: task for task in bugs.tasks() if not task.fault}
+    counted = {}
+    for task in bugs.tasks():
+        edit = (task.fault.file, task.fault.old, task.fault.new) if task.fault else ("", "", "")
+        if task.fault and (rung := edits.get(edit)):
+            healthy = sound[task.fault.cell]
+            chance = read_log(bugs.runs_of(healthy)[0]).chance[0]
+            if bugs.lowers(bugs.returns(task), bugs.returns(healthy), chance):
+                counted[edit] = rung
+    caught = sum(rung not in (MISSED, SAME) for rung in counted.values())
+    return f"{caught} of {len(counted)} faults that lower the return in the trainings of planted_bugs.py are found"
+
+
 def table() -> list[str]:
     """What the file says, as Markdown: the sound algorithms, then how many faults each rung is the first to find."""
     rows = read()
@@ -235,26 +279,14 @@ def table() -> list[str]:
                 }
             )
     lines = [markdown(summary)] if summary else []
-    alarms = {(row["algorithm"], row["rung"]) for row in sound.values() if row["verdict"] == "fail"}
-    faults = defaultdict(list)
-    for row in rows:
-        if row["fault"]:
-            faults[row["fault"], row["file"], row["algorithm"]].append(row)
-    caught: Counter[str] = Counter()
-    missed, same = [], 0
-    for (name, file, algo), tried in faults.items():
-        failed_at = [row for row in tried if row["verdict"] == "fail" and (algo, row["rung"]) not in alarms]
-        healthy = [(row, sound.get(key(row))) for row in tried]
-        if failed_at:
-            caught[failed_at[0]["rung"] or "does not start"] += 1
-        elif any(other and other["weights"] != row["weights"] for row, other in healthy):
-            missed.append(f"- {name} ({file})")
-        else:
-            same += 1
-    if faults:
+    found_by = verdicts(rows)
+    missed = [f"- {name} ({file})" for (name, file), rung in found_by.items() if rung == MISSED]
+    same = sum(rung == SAME for rung in found_by.values())
+    caught = Counter(rung for rung in found_by.values() if rung not in (MISSED, SAME))
+    if found_by:
         counted = caught.total() + len(missed)
         share = f"{caught.total()} of {counted} faults that change what is learned are found"
-        order = ["does not start", *dict.fromkeys(row["rung"] for row in sound.values())]
+        order = [NO_START, *dict.fromkeys(row["rung"] for row in sound.values())]
         found = [{"first to fail": rung, "faults": f"{caught[rung]}"} for rung in order if caught[rung]]
         share += f" ({caught.total() / counted:.0%})" if counted else ""
         lines += ["", f"{share}; {same} more change nothing."]
@@ -268,7 +300,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="of each sound algorithm, from 0 [10]")
     parser.add_argument("--only", default="", metavar="WORD", help="algorithms and faults with this in name or file")
-    parser.add_argument("--part", choices=("all", "sound", "faults", "table"), default="all", help="[all]")
+    parser.add_argument("--part", choices=("all", "sound", "faults", "table", "planted"), default="all")
     parser.add_argument("--jobs", type=int, default=2, help="climbs at a time [2]")
     args = parser.parse_args()
     if min(args.seeds, args.jobs) < 1:
@@ -276,7 +308,7 @@ def main() -> int:
     for part in ("sound", "faults"):  # the faults are compared with what the sound ones have written
         if args.part in ("all", part):
             work(list(tasks(args.seeds, args.only, part)), args.jobs)
-    print("\n".join(table()))
+    print(planted() if args.part == "planted" else "\n".join(table()))
     return 0
 
 
