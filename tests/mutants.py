@@ -1376,6 +1376,8 @@ MUTANTS = [
     Mutant("ladder: columns of the first epoch", "probe.py",
            "float(column[-1])", "float(column[0])",
            "test_probe.py::test_columns_are_those_of_the_last_epoch_and_their_means_without_what_is_not_there"),
+    Mutant("a result that is written changes the commit of the next run", "rundir/versions.py",
+           '"--", "*.py"]', '"--"]', "rundir/test_versions.py"),
     Mutant("pool: a process that waits for tasks dies of Ctrl-C", "pool.py",
            "    finally:\n        _ignore_interrupts()", "    finally:\n        pass",
            "test_pool.py::test_a_process_that_waits_for_tasks_ignores_ctrl_c_and_its_training_does_not"),

@@ -22,12 +22,14 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of the source that runs, with "+" for uncommitted changes, or "" outside a checkout."""
+    """The commit of the source that runs, with "+" for uncommitted changes of any module, or "" outside a checkout."""
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return ""
+    git = ["git", "-C", os.fspath(source)]
     try:
-        command = ["git", "-C", os.fspath(source), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "*.py"], capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return head.stdout.strip() + "+" * bool(changed.returncode) if not head.returncode else ""
