@@ -56,7 +56,7 @@ OBSERVED = Rung(
 CONSTANT = Rung(
     "ConstantReward",
     "a time limit is no end",
-    "a truncated episode is taken for a terminated one, or its last observation for the next one's first",
+    "a truncated episode is taken for a terminated one",
     "ConstantReward",
     steps=5000,
     settings={"gamma": 0.9},
@@ -143,6 +143,17 @@ RUNGS: tuple[Rung, ...] = (
         )
     ),
     *_either(CONSTANT),
+    *_either(
+        CONSTANT._replace(
+            name="Limit",
+            isolates="what comes at a time limit",
+            broken="the observation after the last step is taken for the next episode's first",
+            kwargs={"late": True, "limit": 3},
+            least=2,
+            obs=[[0.0], [1.0]],
+            val=[9, 10],
+        )
+    ),
     TARGET,
     _number(TARGET, steps=6000, least=-0.5, act=(-3.0, -2.0, -1.0), q=[[-1, 0, -1]]),
     CONTEXT,

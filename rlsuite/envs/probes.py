@@ -98,11 +98,27 @@ class DelayedReward(OneStep):
 
 
 class ConstantReward(OneStep):
-    """Reward 1 at every step; never terminated, truncated after 20 steps. V = Q = 1/(1-γ); every return is 20."""
+    """Reward 1 at every step; never terminated, truncated after 20 steps. V = Q = 1/(1-γ); every return is 20.
+
+    If it is `late`, the first step has reward 0 and the observation 0, where V is γ/(1-γ). A `limit` below 20 truncates
+    it after so many steps.
+    """
+
+    def __init__(self, continuous: bool = False, late: bool = False, limit: int = 20) -> None:
+        """For algorithms of either kind of action."""
+        super().__init__(continuous)
+        self.late, self.limit = late, limit
+
+    def first(self) -> Obs:
+        """[1], or [0] if it is late."""
+        self.time = 0
+        return np.full(1, not self.late, np.float32)
 
     def step(self, action: Act) -> Step:
         """Reward 1, and on it goes."""
-        return np.ones(1, np.float32), 1.0, False, False, {}
+        self.time += 1
+        rew = float(self.time > 1 or not self.late)
+        return np.ones(1, np.float32), rew, False, self.time == self.limit, {}
 
 
 class Target(OneStep):

@@ -49,6 +49,7 @@ def test_values_of_several_steps_satisfy_bellman() -> None:
     assert list(chain.val) == pytest.approx(right)
     assert list(delayed.val) == [0.5 * 1, 1]
     assert constant.val == [pytest.approx(1 + 0.9 * constant.val[0])]
+    assert list(named("Limit").val) == [pytest.approx(0.9 * constant.val[0]), pytest.approx(constant.val[0])]
 
 
 def test_the_scale_of_a_constant_reward_is_the_deviation_of_its_discounted_sums() -> None:

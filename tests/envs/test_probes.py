@@ -30,6 +30,11 @@ def test_constant_reward_pays_1_for_ever_and_is_cut_by_its_time_limit() -> None:
     assert all(step[0] == 1 for step in seen[1:])
 
 
+def test_constant_reward_may_come_late_and_be_cut_early() -> None:
+    seen = play("rlsuite/ConstantReward-v0", [0] * 3, 0, '{"late": true, "limit": 3}')
+    assert seen == [0, (1, 0, False, False), (1, 1, False, False), (1, 1, False, True)]
+
+
 def test_delayed_reward_pays_at_the_second_step() -> None:
     seen = play("rlsuite/DelayedReward-v0", [0, 1])
     assert seen == [0, (1, 0, False, False), (1, 1, True, False)]
