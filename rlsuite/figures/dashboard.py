@@ -106,7 +106,7 @@ def draw_dashboard(
         subtitle += f" · each point: mean of the last {smooth} epochs"
     if references:
         named = ", ".join(f"{reference.cell} ({reference.runs} seeds)" for reference in references)
-        subtitle += f" · grey: published mean and its 95% interval, {named}"
+        subtitle += f" · grey: mean of docs/results.md and its 95% interval, {named}"
     draw_frame(fig, (width, height), title_of(configs), subtitle, entries, caption_of(configs))
     axes = fig.subplots(n_rows, n_cols, squeeze=False)
     _draw_panels(axes, cells, envs, x, smooth, random)
