@@ -435,7 +435,7 @@ def test_a_run_without_a_preset_for_its_environment_says_so(
         (["--env", "CartPole-v1"], PRESETS["ppo"]["CartPole-v1"]["lam"], "those of preset ppo/CartPole-v1."),
         (["--env=CartPole-v1", "--gamma"], PRESETS["ppo"]["CartPole-v1"]["lam"], "those of preset ppo/CartPole-v1."),
         (["--env", "CartPole-v1", "--preset", "none"], CONFIGS["ppo"]("").lam, "those of Config."),
-        (["--env", "MountainCar-v0"], CONFIGS["ppo"]("").lam, "those of Config."),
+        (["--env", "rlsuite/Chain-v0"], CONFIGS["ppo"]("").lam, "those of Config."),
         (["--env", "CartPole-v1", "--preset", "Acrobot-v1"], PRESETS["ppo"]["Acrobot-v1"]["lam"], "ppo/Acrobot-v1."),
         (["--env"], CONFIGS["ppo"]("").lam, ""),
     ],

@@ -100,11 +100,11 @@ class DelayedReward(OneStep):
 class ConstantReward(OneStep):
     """Reward 1 at every step; never terminated, truncated after 20 steps. V = Q = 1/(1-γ); every return is 20.
 
-    If it is `late`, the first step has reward 0 and the observation 0, where V is γ/(1-γ). A `limit` below 20 truncates
-    it after so many steps.
+    If it is `late`, the first step has reward 0 and the observation 0, where V is γ/(1-γ). A `limit` above 0 truncates
+    it sooner.
     """
 
-    def __init__(self, continuous: bool = False, late: bool = False, limit: int = 20) -> None:
+    def __init__(self, continuous: bool = False, late: bool = False, limit: int = 0) -> None:
         """For algorithms of either kind of action."""
         super().__init__(continuous)
         self.late, self.limit = late, limit
