@@ -14,10 +14,10 @@ what is badly broken is found; docs/pictures.md has the numbers.
 `cells.py` that have no line in data/results.csv, or a stale one. It goes on in the same way, and then writes
 docs/results.md, the table in README.md and the reference curves.
 
-    --only WORD   chooses cells: ppo_CartPole-v1, or all with that word in their name
+    --only WORD   chooses cells: ppo_CartPole-v1, or all with that word in their name; --table writes the pages later
     --count       says what is left of each, and the hours it may take
     --table       only writes, and trains nothing
-    --pages DIR   the same, and draws the curves of each environment
+    --pages DIR   only draws the curves of each environment
 """
 
 import argparse

@@ -165,7 +165,7 @@ def page(lines: Sequence[Line]) -> str:
         INTRODUCTION,
         f"**{passed} of {len(judged)} cells pass**, of those that have a reference and all their seeds, none stale.",
         f"{len(learned)} of {len(cells)} cells have been run, in {hours:.1f} hours of one core.",
-        *explained(learned),
+        *(f"\n{line}" for line in explained(learned)),
     ]
     for name in PLACES:
         here = [cell for cell in CELLS if cell.place == name and cell.algo != "random"]
