@@ -169,8 +169,9 @@ def rungs(task: Task, seed: int) -> Iterator[Row]:
             if task.caught(row):
                 return
             begun, weights[0] = time.process_time(), ""
-    except probe.UserError:  # nothing is left to climb
-        pass
+    except probe.UserError:
+        if not done:  # else nothing is left to climb
+            raise
     finally:
         algorithm.train = train
 
