@@ -20,14 +20,20 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "vf_lr": 2.5e-3,
             "lr_schedule": "linear",
         },
+        # Swinging up well, not just up, is a matter of some ten steps in eighty: a longer horizon, ten passes, scaled
+        # rewards.
         "Acrobot-v1": {
-            "total_steps": 500_000,
+            "total_steps": 1_000_000,
             "num_envs": 16,
             "steps_per_epoch": 4096,
-            "lam": 0.94,
-            "train_iters": 4,
+            "minibatch_size": 256,
+            "gamma": 0.995,
+            "lam": 0.97,
+            "pi_lr": 1e-3,
+            "vf_lr": 1e-3,
             "lr_schedule": "linear",
             "normalize_obs": True,
+            "scale_reward": True,
         },
         # The top is found by chance, and rarely: many short rollouts, each of which is learned from soon, and the small
         # speeds of the car scaled up.
@@ -67,6 +73,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         "InvertedPendulum-v5": {"total_steps": 300_000, "lr_schedule": "linear"},
+        # The ice makes every return a matter of luck: many samples in each step, and an entropy bonus, which keeps the
+        # other actions in play until the difference shows.
+        "FrozenLake-v1": {
+            "total_steps": 300_000,
+            "num_envs": 32,
+            "rollout_len": 64,
+            "minibatch_size": 512,
+            "train_iters": 4,
+            "ent_coef": 0.05,
+            "pi_lr": 1e-3,
+            "vf_lr": 5e-3,
+            "lr_schedule": "linear",
+        },
+        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        "MountainCarContinuous-v0": {
+            "total_steps": 100_000,
+            "num_envs": 16,
+            "rollout_len": 64,
+            "lr_schedule": "linear",
+            "log_std_init": 0.5,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
     },
     "trpo": {
         "CartPole-v1": {"total_steps": 100_000, "lr_schedule": "linear"},
@@ -85,6 +114,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "vf_lr": 3e-3,
             "lr_schedule": "linear",
             "normalize_obs": True,
+            "scale_reward": True,
         },
         # Many updates on short rollouts. Even so, some seeds still hover when the budget ends.
         "LunarLander-v3": {
@@ -110,13 +140,107 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
+        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        "MountainCarContinuous-v0": {
+            "total_steps": 50_000,
+            "num_envs": 8,
+            "rollout_len": 128,
+            "lr_schedule": "linear",
+            "log_std_init": 0.5,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
     },
     "a2c": {
         "CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"},
-        # Random play needs luck to swing up: sixteen environments have it sooner.
-        "Acrobot-v1": {"total_steps": 500_000, "num_envs": 16, "lr_schedule": "linear", "normalize_obs": True},
+        # With returns of -500 unscaled, three of ten seeds lost the swing again; longer rollouts make steadier steps.
+        "Acrobot-v1": {
+            "total_steps": 500_000,
+            "num_envs": 16,
+            "rollout_len": 32,
+            "lam": 0.95,
+            "pi_lr": 1e-3,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        # As for Acrobot; the top is rarer still, so that updates come more often.
+        "MountainCar-v0": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "rollout_len": 16,
+            "lam": 0.98,
+            "pi_lr": 1e-3,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        "MountainCarContinuous-v0": {
+            "total_steps": 100_000,
+            "num_envs": 16,
+            "rollout_len": 64,
+            "lam": 0.95,
+            "pi_lr": 2e-3,
+            "vf_lr": 5e-3,
+            "lr_schedule": "linear",
+            "log_std_init": 0.5,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
     },
-    "vpg": {"CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"}},
+    "vpg": {
+        "CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"},
+        # One policy step per rollout: short rollouts of many environments, with rewards scaled down.
+        "Acrobot-v1": {
+            "total_steps": 500_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "train_v_iters": 40,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        "MountainCar-v0": {
+            "total_steps": 500_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "lam": 0.98,
+            "train_v_iters": 40,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        # As for PPO.
+        "FrozenLake-v1": {
+            "total_steps": 300_000,
+            "num_envs": 32,
+            "steps_per_epoch": 2048,
+            "rollout_len": 64,
+            "train_v_iters": 20,
+            "ent_coef": 0.05,
+            "pi_lr": 1e-2,
+            "vf_lr": 1e-2,
+            "lr_schedule": "linear",
+        },
+        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        "MountainCarContinuous-v0": {
+            "total_steps": 300_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "lr_schedule": "linear",
+            "log_std_init": 0.5,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+    },
     "dqn": {
         # Many gradient steps at once, while the acting policy stands still, towards a target that follows closely.
         "CartPole-v1": {
