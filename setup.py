@@ -38,7 +38,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["rlsuite", "rlsuite.*"]),
-    package_data={"rlsuite.rundir": ["curves.csv"]},
+    package_data={"rlsuite.analysis": ["likeness.safetensors"], "rlsuite.rundir": ["curves.csv"]},
     install_requires=[
         "torch>=2.4",
         "gymnasium>=1.0",

@@ -11,6 +11,9 @@ the rules were set by both, and `--part fresh` judged them by the faults and hea
 were changed once more, and `--part later` judged them by those of `planted_later.py`. What comes of it goes to
 data/diagnosis.csv, which `report` prints as tables.
 
+`fit` fits what looks at all columns together to the faults of these four sets. It says first how many of each set are
+named when it is fitted to the other three. `--part last` judged it and the rules by the faults of `planted_last.py`.
+
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
     false alarm  a healthy run has a finding of which no cause is true of it (TRUE_OF in planted_faults.py)
@@ -28,18 +31,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
 from planted_fresh import FRESH, FRESH_HEALTHY, FRESH_TRUE_OF, FRESH_TRUE_RETURN
-from planted_judgement import Verdict, alarms, judge, missed, report, table
+from planted_judgement import LEFT_OUT, NAMED, Verdict, alarms, judge, missed, rate, report, table
+from planted_last import LAST, LAST_HEALTHY, LAST_TRUE_OF, LAST_TRUE_RETURN
 from planted_later import LATER, LATER_CELLS, LATER_HEALTHY, LATER_TRUE_OF, LATER_TRUE_RETURN
+from planted_likeness import Known, fit, write
 from tables import DATA, ROOT, write_table
 
+from rlsuite.analysis.diagnosis import Log, Rule, diagnose
+from rlsuite.analysis.likeness import looks_like
+from rlsuite.analysis.rules import RULES
 from rlsuite.analysis.watch import read_log
 from rlsuite.launching import without
 
@@ -65,12 +74,16 @@ class Blind(NamedTuple):
 BLIND = {  # in the order of time
     "fresh": Blind(FRESH, FRESH_HEALTHY, FRESH_TRUE_OF),
     "later": Blind(LATER, LATER_HEALTHY, LATER_TRUE_OF, LATER_CELLS),
+    "last": Blind(LAST, LAST_HEALTHY, LAST_TRUE_OF),
 }
+FITTED = ("building", "held-out", "fresh", "later")
+"""parts that `fit` sees"""
+TRUE_OF_ALL = [TRUE_OF, *(part.true_of for part in BLIND.values())]
 HEALTHY = {"building": [*CELLS, *HARD], "held-out": [*UNSEEN]}
 HEALTHY |= {name: [*part.cells, *part.healthy] for name, part in BLIND.items()}
 # What the wrapper of an environment makes of a return is undone before returns are compared.
 TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan}
-TRUE_RETURN |= FRESH_TRUE_RETURN | LATER_TRUE_RETURN
+TRUE_RETURN |= FRESH_TRUE_RETURN | LATER_TRUE_RETURN | LAST_TRUE_RETURN
 
 
 class Task(NamedTuple):
@@ -217,35 +230,63 @@ def lowers(fault: np.ndarray, sound: np.ndarray, chance: float) -> bool:
     return bool(sound.mean() - fault.mean() > 3 * max(fault.std(ddof=1), sound.std(ddof=1)))
 
 
-def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
-    """Verdicts of the faults of a half that count, of its healthy runs, and how many faults do not count."""
-    true_of = [TRUE_OF, *(part.true_of for part in BLIND.values())]
+def trained(parts: Collection[str]) -> Iterator[tuple[str, Task, list[Log], bool]]:
+    """The tasks of some parts, each with its part, the logs of its seeds, and whether it is a fault that counts."""
     sound: dict[str, np.ndarray] = {}
     chance: dict[str, float] = {}
-    faults, healthy, uncounted = [], [], 0
+    cells = {slug(f"healthy {cell}") for cell in (*CELLS, *(cell for part in BLIND.values() for cell in part.cells))}
     for task in tasks():
+        part, counts = part_of(task), False
+        if part not in parts and task.name not in cells:
+            continue
+        logs = [read_log(run) for run in runs_of(task)]
+        if task.fault:
+            cell = slug(f"healthy {task.fault.cell}")
+            counts = lowers(returns(task), sound[cell], chance[cell])
+        else:
+            sound[task.name], chance[task.name] = returns(task), float(np.mean([log.chance[0] for log in logs]))
+        if part in parts:
+            yield part, task, logs, counts
+
+
+def judge_half(which: str) -> tuple[list[Verdict], list[Verdict], int]:
+    """Verdicts of the faults of a half that count, of its healthy runs, and how many faults do not count."""
+    true_of = {slug(f"healthy {cell}"): true for part in TRUE_OF_ALL for cell, true in part.items()}
+    faults, healthy, uncounted = [], [], 0
+    for _, task, logs, counts in trained([which]):
         if not task.fault:
-            cell = next(cell for cells in HEALTHY.values() for cell in cells if slug(f"healthy {cell}") == task.name)
-            if cell not in CELLS and part_of(task) != which:
-                continue
-            logs = [read_log(run) for run in runs_of(task)]
-            sound[cell], chance[cell] = returns(task), float(np.mean([log.chance[0] for log in logs]))
-            if part_of(task) == which:
-                true = next((part[cell] for part in true_of if cell in part), ())
-                healthy += [judge(cell, log, "", true) for log in logs]
-        elif half(task.fault.name) == which:
-            cell = task.fault.cell
-            if lowers(returns(task), sound[cell], chance[cell]):
-                faults += [judge(task.fault.name, read_log(run), task.fault.cause) for run in runs_of(task)]
-            else:
-                uncounted += 1
+            healthy += [judge(task.name.removeprefix("healthy_"), log, "", true_of.get(task.name, ())) for log in logs]
+        elif counts:
+            faults += [judge(task.fault.name, log, task.fault.cause) for log in logs]
+        else:
+            uncounted += 1
     return faults, healthy, uncounted
 
 
+def fit_likeness() -> list[dict[str, str]]:
+    """Fit it to all parts that it may see, and write it down; lines of how it does when it has not seen one of them."""
+    known = [
+        (part, Known(task.fault.name if task.fault else task.name, task.fault.cause if task.fault else "", counts, log))
+        for part, task, logs, counts in trained(FITTED)
+        for log in logs
+    ]
+    lines = []
+    for left_out in FITTED:
+        rule = partial(looks_like, model=fit([run for part, run in known if part != left_out]))
+        rules: list[Rule] = [*(other for other in RULES if other is not looks_like), rule]
+        named: dict[str, list[bool]] = {}
+        for run in [run for part, run in known if part == left_out and run.counts]:
+            named.setdefault(run.fault, []).append(run.cause in diagnose(run.log, rules).causes[:NAMED])
+        share = rate(sum(2 * sum(runs) > len(runs) for runs in named.values()), len(named))
+        lines.append({"half": left_out, "measure": LEFT_OUT, "algorithm": "all", "cause": "all", "said": "", **share})
+    write(fit([run for _, run in known]))
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, or judge."""
+    """Train, fit, or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "judge", "report"])
+    parser.add_argument("what", choices=["train", "fit", "judge", "report"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time [one per core]")
     parser.add_argument("--only", default="", metavar="WORD", help="tasks whose folder contains this")
     parser.add_argument("--part", default="all", choices=["all", *HEALTHY])
@@ -259,6 +300,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             known = list(csv.DictReader(file))
     if args.what == "report":
         print("\n".join(report(known)))
+        return 0
+    if args.what == "fit":
+        rows = [row for row in known if row["measure"] != LEFT_OUT] + fit_likeness()
+        write_table(TABLE, rows)
+        print("\n".join(report(rows)))
         return 0
     which = "building" if args.part == "all" else args.part
     faults, healthy, uncounted = judge_half(which)

@@ -102,6 +102,68 @@ class FirstObservation(gym.Wrapper):
         return self.first, float(reward), terminated, truncated, info
 
 
+class MagnitudeObservation(Observation):
+    def observation(self, observation: Any) -> Any:
+        return np.abs(observation).astype(np.float32)
+
+
+class FastObservation(Observation):
+    """Pendulum's, the speed in ten-thousandths."""
+
+    scale = np.array([1, 1, 10_000])
+
+
+class CounterObservation(Observation):
+    """With the number of the step, in thousandths."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(env.observation_space) + 1,), np.float32)
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.steps = -1
+        return super().reset(**how)
+
+    def observation(self, observation: Any) -> Any:
+        self.steps += 1
+        return np.append(observation, 1000 * self.steps).astype(np.float32)
+
+
+class OldObservation(Observation):
+    """What was to be seen twenty steps before; in the first twenty, what `reset` returned."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.seen: deque[Any] = deque(maxlen=21)
+        return super().reset(**how)
+
+    def observation(self, observation: Any) -> Any:
+        self.seen.append(np.array(observation, np.float32))
+        return self.seen[0].copy()
+
+
+class ForeignObservation(gym.Wrapper):
+    """What is observed is another environment of the same kind, in which actions are drawn at random."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        assert env.spec
+        self.other = gym.make(env.spec.id)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        _, info = self.env.reset(seed=seed, options=options)
+        if seed is not None:
+            self.other.action_space.seed(seed)
+        obs, _ = self.other.reset(seed=None if seed is None else seed + 1)
+        return obs, info
+
+    def step(self, action: Any) -> Step:
+        _, reward, terminated, truncated, info = self.env.step(action)
+        obs, _, fallen, cut, _ = self.other.step(self.other.action_space.sample())
+        if fallen or cut:
+            obs, _ = self.other.reset()
+        return obs, float(reward), terminated, truncated, info
+
+
 class Reward(gym.RewardWrapper):
     """A reward times `scale`."""
 
@@ -173,6 +235,24 @@ class WageReward(gym.Wrapper):
         return obs, paid, terminated, truncated, info
 
 
+class EpisodeLateReward(gym.Wrapper):
+    """A step is paid what the step of its number earned in the episode before; in the first one, what it earns."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.earned: list[float] = []
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.due, self.earned = deque(self.earned), []
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.earned.append(float(reward))
+        paid = self.due.popleft() if self.due else float(reward)
+        return obs, paid, terminated, truncated, info
+
+
 class IdleAction(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
@@ -189,6 +269,20 @@ class WeakAction(gym.ActionWrapper):
 
     def action(self, action: Any) -> Any:
         return action * np.float32(0.001)
+
+
+class StuckAction(gym.Wrapper):
+    """The first action of an episode is repeated to its end."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.held: Any = None
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        if self.held is None:
+            self.held = np.copy(action) if isinstance(action, np.ndarray) else action
+        obs, reward, terminated, truncated, info = self.env.step(self.held)
+        return obs, float(reward), terminated, truncated, info
 
 
 class NeverTerminated(gym.Wrapper):
@@ -210,6 +304,11 @@ FAULTS = (
     TimestampObservation,
     RandomObservation,
     FirstObservation,
+    MagnitudeObservation,
+    FastObservation,
+    CounterObservation,
+    OldObservation,
+    ForeignObservation,
     NegativeReward,
     NoReward,
     HugeReward,
@@ -218,8 +317,10 @@ FAULTS = (
     LateReward,
     DelayedReward,
     WageReward,
+    EpisodeLateReward,
     IdleAction,
     WeakAction,
+    StuckAction,
     NeverTerminated,
 )
 SOUND = ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "Pendulum-v1", "InvertedPendulum-v5")

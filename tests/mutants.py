@@ -42,6 +42,7 @@ LOSSES, Q_LOSSES, UPDATES = "algos/test_losses.py", "algos/test_q_losses.py", "a
 WHOLE, LOOPS = "algos/test_training_end_to_end.py", "algos/test_main_loops.py"
 CEM, RANDOM = "algos/test_cem.py", "algos/test_random.py"
 DIAGNOSIS = "analysis/test_diagnosis.py"
+LIKENESS = "analysis/test_likeness.py"
 CREDITED = f"{CEM}::test_each_candidate_is_played_by_its_own_parameters_and_credited_with_its_own_return"
 GIVEN = f"{LOOPS}::test_an_update_gets_what_the_environments_gave_and_took"
 TAKEN = f"{LOOPS}::test_what_is_stored_and_valued_is_what_the_environments_gave_and_took"
@@ -622,6 +623,21 @@ MUTANTS = [
            "target.q(x, taken)).abs()", "target.q(target.encode(obs), taken)).abs()",
            "common/test_health.py::test_a_target_sees_the_features_that_its_network_sees"),
 
+    # ---- what a log looks like, all columns together
+    Mutant("a likeness speaks of runs that learn", "analysis/likeness.py",
+           "if log.learned or not", "if not", LIKENESS),
+    Mutant("a likeness speaks where no rule does", "analysis/diagnosis.py",
+           "if not any(finding.causes for finding in found if finding.rule != LIKENESS):", "if not found:", LIKENESS),
+    Mutant("a likeness weighs as little as it is severe", "analysis/diagnosis.py",
+           "SECOND if finding.rule == LIKENESS else finding.severity", "finding.severity", LIKENESS),
+    Mutant("a number that is missing is as unusual as can be", "analysis/likeness.py",
+           "nan=0.0)", "nan=WIDEST)", LIKENESS),
+    Mutant("returns in their own units", "analysis/likeness.py",
+           'if name.endswith("EpRet") and not name.startswith("Std")', 'if name == ""', LIKENESS),
+    Mutant("the columns that speak against a cause are said to speak for it", "analysis/likeness.py",
+           "np.argsort(-speaks)", "np.argsort(speaks)", LIKENESS),
+    Mutant("the logarithm of a negative number loses its sign", "analysis/likeness.py",
+           "return np.copysign(size, found)", "return size", LIKENESS),
     # ---- columns for diagnosis
     Mutant("EntropyShare of several components by the number of one", "common/health.py",
            '"n", 0))).sum())', '"n", 0))).max())',

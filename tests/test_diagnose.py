@@ -11,7 +11,7 @@ from rlsuite.analysis.rules import RULES
 from rlsuite.analysis.watch import Watch
 from rlsuite.diagnose import main
 from rlsuite.run import main as train
-from tests.analysis.test_diagnosis import CONFIG, ON_POLICY, changed, low
+from tests.analysis.test_diagnosis import ALONE, CONFIG, ON_POLICY, changed, low
 
 
 def write(run: Path, log: Any) -> Path:
@@ -25,6 +25,13 @@ def write(run: Path, log: Any) -> Path:
     return run
 
 
+@pytest.fixture
+def rules_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what looks at all columns: logs made by hand look like no run."""
+    monkeypatch.setattr("rlsuite.diagnose.RULES", ALONE)
+
+
+@pytest.mark.usefixtures("rules_alone")
 def test_a_sick_run_has_a_page_a_figure_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write(tmp_path / "sick", low(ON_POLICY, AdvLogpCorr=-0.3, EntropyShare=0.999))
     assert main([f"{run}", "--out", f"{tmp_path / 'page.png'}"]) == 1
@@ -41,6 +48,16 @@ def test_silence_is_explained_and_is_exit_code_0(tmp_path: Path, capsys: pytest.
     assert f"None of {len(RULES)} rules speaks" in capsys.readouterr().out
 
 
+def test_a_cause_that_only_the_likeness_names_has_its_evidence_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"{write(tmp_path / 'sick', low(ON_POLICY, KL=3.0))}"]) == 1
+    out = capsys.readouterr().out
+    assert "- looks like known faults, since env step 40,000 (" in out
+    assert "it looks like planted faults of these causes: " in out
+
+
+@pytest.mark.usefixtures("rules_alone")
 def test_findings_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "x" / "sick", low(ON_POLICY, UpdateRatioPi=0.0))
     write(tmp_path / "x" / "sound", changed(ON_POLICY))

@@ -12,13 +12,14 @@ import numpy as np
 
 from rlsuite.analysis.critic_rules import CRITIC_RULES
 from rlsuite.analysis.diagnosis import FEWEST, Log, Rule
+from rlsuite.analysis.likeness import looks_like
 from rlsuite.analysis.policy_rules import COLLAPSED, POLICY_RULES
 from rlsuite.analysis.run_rules import RUN_RULES
 from rlsuite.analysis.shape_rules import SHAPE_RULES
 from rlsuite.analysis.task_rules import TASK_RULES
 from rlsuite.analysis.thresholds import THRESHOLDS
 
-RULES: Sequence[Rule] = (*POLICY_RULES, *CRITIC_RULES, *TASK_RULES, *RUN_RULES, *THRESHOLDS, *SHAPE_RULES)
+RULES: Sequence[Rule] = (*POLICY_RULES, *CRITIC_RULES, *TASK_RULES, *RUN_RULES, *THRESHOLDS, *SHAPE_RULES, looks_like)
 """Of findings that are equally grave and equally old, that of the earlier rule comes first."""
 
 

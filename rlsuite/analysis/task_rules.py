@@ -206,6 +206,16 @@ def rare_updates(log: Log) -> Finding | None:
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
+def begins_late(log: Log) -> Finding | None:
+    """Most of the budget is spent before the first gradient step."""
+    budget, after = log.setting("total_steps"), log.setting("update_after")
+    if log.learned or not after > 0.5 * budget:
+        return None
+    text = f"learning begins after {after:,.0f} of {budget:,.0f} env steps"
+    first = "a smaller --update-after, or more --total-steps"
+    return Finding("it begins late", text, (), 0.0, ("low learning rate",), 0.8, first, "ours")
+
+
 def all_episodes_equal(log: Log) -> Finding | None:
     """Whatever it does, all episodes are the same."""
     spread, length = log.col("StdEpRet"), log.col("EpLen")
@@ -252,6 +262,6 @@ def bonus_above_rewards(log: Log) -> Finding | None:
 
 TASK_RULES: Sequence[Rule] = (
     inputs_unscaled, part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon,
-    no_epsilon, noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, all_episodes_equal,
-    cut_off_early, bonus_above_rewards,
+    no_epsilon, noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, begins_late,
+    all_episodes_equal, cut_off_early, bonus_above_rewards,
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from rlsuite.analysis.causes import CAUSES, told_apart_by
 from rlsuite.analysis.diagnosis import Finding, Log, diagnose
+from rlsuite.analysis.likeness import looks_like
 from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
 from rlsuite.analysis.shape_rules import below_the_reference
 from rlsuite.rundir.references import Reference
@@ -67,6 +68,7 @@ REFERENCE = Reference(
     *("ppo_CartPole-v1", "ppo", "CartPole-v1", "{}", "", 8),
     *(SHARED["TotalEnvInteracts"], RETURNED, RETURNED - 10, RETURNED + 10),
 )  # 95% of such runs return more than RETURNED - 30 - 15
+ALONE = [rule for rule in RULES if rule is not looks_like]  # logs made by hand look like no run
 CASES = {
     "no number": (low(ON_POLICY, config={"error": "the loss is nan at env step 5"}), "high learning rate"),
     "the policy stands still": (low(ON_POLICY, UpdateRatioPi=0.0, KL=0.0, AdvLogpCorr=math.nan), "policy not trained"),
@@ -160,6 +162,7 @@ CASES = {
     "the critic leaps": (low(ON_POLICY, UpdateRatioV=np.where(T > 0, 0.02, 300.0)), "high learning rate"),
     "test episodes never change": (low(DQN, AverageTestEpRet=21.5, StdTestEpRet=7.0), "idle action"),
     "the critic creeps": (low(DQN, UpdateRatioQ=1e-5), "low learning rate"),
+    "it begins late": (low(DQN, config={"update_after": 25_000}), "low learning rate"),
     "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
 }
 
@@ -177,7 +180,7 @@ def test_of_a_healthy_run_nothing_is_said(columns):
 @pytest.mark.parametrize("rule", CASES)
 def test_what_is_wrong_has_a_name_and_its_cause_is_among_the_first_three(rule):
     log, cause = CASES[rule]
-    found = diagnose(log, RULES)
+    found = diagnose(log, ALONE)
     assert rule in [finding.rule for finding in found.findings]
     assert cause == "" or cause in found.causes[:3]
 
