@@ -124,6 +124,7 @@ TUNED_AGAIN = "tuned again, on seeds from 1000 up, after a first report on seeds
 NOTES: dict[str, str] = {
     "a2c_Acrobot-v1": TUNED_AGAIN,
     "ppo_Acrobot-v1": TUNED_AGAIN,
+    "ppo_MountainCar-v0": TUNED_AGAIN,
     "trpo_MountainCar-v0": TUNED_AGAIN,
     "sac_MountainCarContinuous-v0": "each action is repeated 8 times: 12,500 env steps are 100,000 of the environment.",
 }
