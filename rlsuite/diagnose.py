@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsuite.analysis.causes import CAUSES, told_apart_by
-from rlsuite.analysis.diagnosis import Diagnosis, Finding, Log, diagnose
+from rlsuite.analysis.diagnosis import LIKENESS, Diagnosis, Finding, Log, diagnose
 from rlsuite.analysis.rules import RULES, seeds_disagree, signs_of_life
 from rlsuite.analysis.watch import read_log
 from rlsuite.errors import ArgumentParser, UserError
@@ -55,6 +55,7 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
         ]
     if found.root:
         first, *rest = found.evidence
+        rest = [finding for finding in rest if finding.rule != LIKENESS]
         lines += ["The likeliest cause:", f"  {CAUSES[found.root]}", "", "Cheapest test:"]
         lines += [
             f"  {told_apart_by(found.root, config)}",
@@ -66,10 +67,13 @@ def page(run: Path, log: Log, found: Diagnosis) -> list[str]:
         ]
         lines += ["", "What may follow from the same cause:"] if rest else []
         lines += [line for finding in rest for line in _told(finding)]
-    others = [finding for finding in found.findings if finding not in found.evidence]
+    others = [f for f in found.findings if f not in found.evidence and f.rule != LIKENESS]
     if others:
         lines += ["", "Also seen, and not explained by that:" if found.root else "Seen:"]
         lines += [line for finding in others for line in _told(finding)]
+    for finding in found.findings:
+        if finding.rule == LIKENESS and finding is not found.evidence[0]:
+            lines += ["", f"All columns together ({', '.join(finding.columns)} above all):", f"  {finding.text}"]
     if found.causes[1:LESS_LIKELY]:
         lines += ["", "Less likely causes:", *(f"  {CAUSES[cause]}" for cause in found.causes[1:LESS_LIKELY])]
     if alive := signs_of_life(log):

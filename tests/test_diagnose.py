@@ -1,12 +1,13 @@
 """The door to a diagnosis: its page, its figure, its exit codes and its refusals."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlsuite.analysis.diagnosis import Log
+from rlsuite.analysis.diagnosis import LIKENESS, Log
 from rlsuite.analysis.rules import RULES
 from rlsuite.analysis.watch import Watch
 from rlsuite.diagnose import main
@@ -51,10 +52,18 @@ def test_silence_is_explained_and_is_exit_code_0(tmp_path: Path, capsys: pytest.
 def test_a_cause_that_only_the_likeness_names_has_its_evidence_on_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    mild = low(ON_POLICY, AverageEpRet=5.0, AdvReturnCorr=math.nan)  # a finding of 0.25 and many causes
+    assert main([f"{write(tmp_path / 'mild', mild)}"]) == 1
+    out = capsys.readouterr().out
+    assert "Evidence:\n- looks like known faults, since env step 40,000 (" in out
+    assert "it looks like planted faults of these causes: " in out
+
+
+def test_what_all_columns_say_stands_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"{write(tmp_path / 'sick', low(ON_POLICY, KL=3.0))}"]) == 1
     out = capsys.readouterr().out
-    assert "- looks like known faults, since env step 40,000 (" in out
-    assert "it looks like planted faults of these causes: " in out
+    assert out.count(LIKENESS) == 0
+    assert out.count("\nAll columns together (") == 1
 
 
 @pytest.mark.usefixtures("rules_alone")

@@ -26,6 +26,8 @@ WIDEST = 4.0
 """units beyond which a number says no more: the tasks of others are larger and smaller than those of the faults"""
 NAMED = 4
 """causes that it names"""
+LEAST = 0.01
+"""share of a cause that it names"""
 SAID = 3
 """columns that it names"""
 
@@ -93,11 +95,11 @@ def looks_like(log: Log, model: Model | None = None) -> Finding | None:
     logits = model.weight @ seen + model.bias
     share = np.exp(logits - logits.max())
     share /= share.sum()
-    order = np.argsort(-share)[:NAMED]
+    order = [cause for cause in np.argsort(-share)[:NAMED] if share[cause] > LEAST]
     causes = tuple(model.causes[cause] for cause in order)
     speaks = (model.weight[order[0]] * seen).reshape(2, -1, 4).sum((0, 2))  # of each column
     columns = tuple(model.columns[column] for column in np.argsort(-speaks)[:SAID])
-    text = "all columns together, it looks like planted faults of these causes: "
+    text = "it looks like planted faults of these causes: "
     text += ", ".join(f"{model.causes[cause]} {100 * share[cause]:.0f}%" for cause in order)
     first = "the cheapest test, since this is a likeness, and no measurement"
     return Finding(LIKENESS, text, columns, float(log.steps[-1]), causes, 0.0, first, "ours")

@@ -61,8 +61,8 @@ def test_the_shares_are_a_softmax_and_the_columns_those_that_speak_most_for_the_
     log = low(ON_POLICY, KL=0.0, StopIter=0.1)  # ln(1 + 10 * 0.1) = ln 2
     found = looks_like(log, model(weight, [0.0, -math.inf, 0.0, math.log(2)]))
     assert found
-    assert found.causes == ("discount", "targets", "sign", "credit")  # weights 4, 2, 1, 0
-    assert "discount 57%, targets 29%, sign 14%, credit 0%" in found.text
+    assert found.causes == ("discount", "targets", "sign")  # weights 4, 2, 1, 0
+    assert found.text.endswith(": discount 57%, targets 29%, sign 14%")
     assert found.columns[0] == "StopIter"
     assert found.since == 40_000
     assert found.severity == 0, "a likeness is nothing to warn of"
@@ -75,7 +75,7 @@ def test_of_a_run_that_learns_or_has_no_such_column_it_says_nothing() -> None:
 
 
 def test_it_speaks_only_where_a_rule_names_a_cause_and_weighs_as_much_as_the_gravest() -> None:
-    second = partial(looks_like, model=model(0.0, [3.0, 2.0, 1.0, 0.0]))  # sign first; "targets" gets 0.12
+    second = partial(looks_like, model=model(0.0, [3.0, 2.0, 1.0, 0.0]))  # shares 64, 24, 9, 3%
     log = low(ON_POLICY)
     assert not diagnose(log, [second]).findings
     assert not diagnose(log, [second, says(1.0)]).causes, "nor where the only finding names none"
@@ -96,7 +96,7 @@ def test_what_is_shipped_fits_the_causes_and_runs_no_code() -> None:
     assert looks_like in RULES
     said = looks_like(low(DQN))
     assert said
-    assert len(said.causes) == NAMED
+    assert 1 <= len(said.causes) <= NAMED
 
 
 @pytest.fixture
