@@ -34,7 +34,7 @@ TITLES = {
     "detected": "detected",
     "named": "named",
     "named, no twin": "named, of faults without a twin in the other half",
-    LEFT_OUT: "named by today's rules, with what looks at all columns fitted to the other sets",
+    LEFT_OUT: "named by today's rules, with the likeness fitted to the other three sets",
     "named by chance": "named, if one always named the three commonest causes",
     "since": "share of a run from which on it is named, median",
     "false alarm": "false alarms, of healthy runs",
@@ -107,7 +107,7 @@ def _warned(log: Log, true: Sequence[str]) -> set[str]:
 
 
 def _blamed(finding: Finding, found: Diagnosis) -> Sequence[str]:
-    """The causes that a finding answers for: what only orders them answers for those that are read."""
+    """The causes that a finding is judged by; the likeness only reorders them, and is judged by those that are read."""
     return found.causes[:NAMED] if finding.rule == LIKENESS else finding.causes
 
 

@@ -20,9 +20,9 @@ from rlsuite.rundir.files import write_atomically
 
 NO_HARM = 0.6
 """weight of a fault that does not lower the return"""
-SIZE = 0.5
-"""of half the squared weights, beside the sum of the faults' losses"""
-LEFT_OUT = {"Epoch", "TotalEnvInteracts", "GradSteps", "Time", "StepsPerSec"}
+DECAY = 0.5
+"""weight decay: this times the sum of all squared weights is added to the faults' losses"""
+PROGRESS = {"Epoch", "TotalEnvInteracts", "GradSteps", "Generation", "Time", "StepsPerSec"}
 """columns that say how far and how fast a run has come, which is nothing of its health"""
 
 
@@ -41,7 +41,7 @@ def fit(runs: Sequence[Known]) -> Model:
 
     Healthy runs say only how much a number differs between runs.
     """
-    columns = sorted({name for run in runs for name in run.log.columns} - LEFT_OUT)
+    columns = sorted({name for run in runs for name in run.log.columns} - PROGRESS)
     causes = tuple(CAUSES)
     with np.errstate(all="ignore"):
         raw = np.array([numbers(run.log, columns) for run in runs])
@@ -60,7 +60,7 @@ def fit(runs: Sequence[Known]) -> Model:
     def loss() -> torch.Tensor:
         solver.zero_grad()
         losses = torch.nn.functional.cross_entropy(x @ weight.T + bias, y, reduction="none")
-        total = (each * losses).sum() + SIZE * weight.square().sum()
+        total = (each * losses).sum() + DECAY * weight.square().sum()
         total.backward()
         return total
 
@@ -71,5 +71,5 @@ def fit(runs: Sequence[Known]) -> Model:
 def write(model: Model) -> None:
     """Put it into the package."""
     arrays = {name: getattr(model, name).astype(np.float32) for name in Model._fields[2:]}
-    facts = {"columns": json.dumps(list(model.columns)), "causes": json.dumps(list(model.causes))}
+    facts = {"columns, causes": json.dumps([model.columns, model.causes])}
     write_atomically(WEIGHTS, save(arrays, facts))

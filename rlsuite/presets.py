@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "vf_lr": 2.5e-3,
             "lr_schedule": "linear",
         },
-        # Swinging up well, not just up, is a matter of some ten steps in eighty: a longer horizon, ten passes, scaled
+        # Swinging up well, not just up, is a matter of some ten steps in eighty: a longer horizon, and scaled
         # rewards.
         "Acrobot-v1": {
             "total_steps": 1_000_000,
@@ -35,8 +35,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalize_obs": True,
             "scale_reward": True,
         },
-        # The top is found by chance, and rarely: ten passes make the most of it. The small speeds of the car are scaled
-        # up, its returns of -200 down.
+        # The small speeds of the car are scaled up, its returns of -200 down.
         "MountainCar-v0": {
             "total_steps": 500_000,
             "num_envs": 16,

@@ -629,7 +629,7 @@ MUTANTS = [
     Mutant("a likeness speaks where no rule does", "analysis/diagnosis.py",
            "if not any(finding.causes for finding in found if finding.rule != LIKENESS):", "if not found:", LIKENESS),
     Mutant("a likeness weighs as little as it is severe", "analysis/diagnosis.py",
-           "SECOND if finding.rule == LIKENESS else finding.severity", "finding.severity", LIKENESS),
+           "LIKENESS_WEIGHT if finding.rule == LIKENESS else finding.severity", "finding.severity", LIKENESS),
     Mutant("a number that is missing is as unusual as can be", "analysis/likeness.py",
            "nan=0.0)", "nan=WIDEST)", LIKENESS),
     Mutant("returns in their own units", "analysis/likeness.py",

@@ -55,8 +55,8 @@ def test_a_cause_that_only_the_likeness_names_has_its_evidence_on_the_page(
     mild = low(ON_POLICY, AverageEpRet=5.0, AdvReturnCorr=math.nan)  # a finding of 0.25 and many causes
     assert main([f"{write(tmp_path / 'mild', mild)}"]) == 1
     out = capsys.readouterr().out
-    assert "Evidence:\n- looks like known faults, since env step 40,000 (" in out
-    assert "it looks like planted faults of these causes: " in out
+    assert "Evidence:\n- looks like known faults, since env step 0 (" in out
+    assert "its columns resemble those of planted faults: " in out
 
 
 def test_what_all_columns_say_stands_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlsuite.analysis.diagnosis import LIKENESS, Finding
 from tests.analysis.test_diagnosis import ALONE, EPOCHS, ON_POLICY, changed, low
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +107,43 @@ def test_of_a_healthy_run_a_finding_is_wrong_unless_one_of_its_causes_is_true(ju
     assert judge("x", late, "", true=["late reward"]).wrong == ()
     assert judge("x", low(ON_POLICY, EntropyShare=0.95), "").wrong == (), "it is true that it is not learning yet"
     assert judge("x", changed(ON_POLICY), "").wrong == ()
+
+
+def test_a_likeness_detects_nothing_and_answers_for_the_causes_that_are_read(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judgement = load("planted_judgement")
+
+    def says(rule: str, *causes: str) -> Callable[[Any], Finding]:
+        return lambda log: Finding(rule, "", (), 0.0, causes, 0.5, "", "")
+
+    likeness = says(LIKENESS, "discount", "sign", "credit", "targets")
+    monkeypatch.setattr(judgement, "RULES", [says(judgement.LOW, "little data"), likeness])
+    low_only = judgement.judge("x", low(ON_POLICY), "sign")
+    assert (low_only.detected, low_only.named) == (False, True)
+    assert judgement.judge("x", low(ON_POLICY), "", true=["little data"]).wrong == ()
+    assert judgement.judge("x", low(ON_POLICY), "", true=["sign"]).wrong == (judgement.LOW,), "third of all"
+    assert judgement.judge("x", low(ON_POLICY), "", true=["targets"]).wrong == (judgement.LOW, LIKENESS)
+
+
+def test_what_the_fit_has_seen_is_not_judged_again(load: Load) -> None:
+    bugs = load("planted_bugs")
+    for part in bugs.FITTED:
+        with pytest.raises(SystemExit, match="was judged before"):
+            bugs.main(["judge", "--part", part])
+
+
+def test_a_part_needs_the_sound_runs_of_its_own_cells_only(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    bugs = load("planted_bugs")
+    asked = []
+    monkeypatch.setattr(bugs, "runs_of", lambda task: asked.append(task.name) or [])
+    monkeypatch.setattr(bugs, "returns", lambda task: np.zeros(5))
+    with pytest.warns(RuntimeWarning, match="empty slice"):
+        assert [part for part, *_ in bugs.trained(["fresh"])] == ["fresh"] * (
+            len(bugs.BLIND["fresh"].faults) + len(bugs.BLIND["fresh"].healthy)
+        )
+    assert "healthy_ppo_CartPole" in asked
+    assert "healthy_a2c_CartPole_steady" not in asked, "no fresh fault is planted there"
 
 
 def test_a_fault_is_one_trial_and_is_found_if_most_of_its_runs_are(load: Load) -> None:

@@ -30,9 +30,9 @@ MOSTLY = 0.8
 NO_BETTER = 0.2
 """standard deviations above random play that are none, late in a run"""
 LIKENESS = "looks like known faults"
-"""the rule that looks at all columns, `rlsuite.analysis.likeness`; it speaks where another rule names a cause"""
-SECOND = 1.0
-"""its weight: as much as the gravest of the others, each of which weighs as much as it is severe"""
+"""the rule that looks at all columns, `rlsuite.analysis.likeness`; it stands where another rule names a cause"""
+LIKENESS_WEIGHT = 1.0
+"""what it weighs: as much as a rule that is certain, since each of the others weighs as much as it is severe"""
 
 
 class Finding(NamedTuple):
@@ -240,22 +240,22 @@ def diagnose(log: Log, rules: Sequence[Rule]) -> Diagnosis:
     """Ask all rules, and weigh the causes.
 
     Each finding shares its severity among its causes, less from the first to the last of them: the fewer it has, the
-    more it says of each. What the run looks like, all columns together, has a share, too. The cause with the most
-    weight explains the most.
+    more it says of each. The likeness does the same with a weight of its own. The cause with the most weight explains
+    the most. Before the first update only findings that rest on the settings stand, which have no columns.
     """
     trained = np.nan_to_num(log.col("KL")).any() or any(map(log.has, ("UpdateRatioPi", "UpdateRatioQ")))
-    if "KL" in log.columns and not trained:  # random play, or a replay buffer that is being filled
-        return Diagnosis([], [])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a column that has no number yet is NaN
         found = [finding for rule in rules if (finding := rule(log))]
+    if "KL" in log.columns and not trained:  # random play, or a replay buffer that is being filled
+        found = [finding for finding in found if not finding.columns and finding.rule != LIKENESS]
     if not any(finding.causes for finding in found if finding.rule != LIKENESS):
         found = [finding for finding in found if finding.rule != LIKENESS]
     found.sort(key=lambda finding: (-finding.severity, finding.since))
     weight: dict[str, float] = {}
     for finding in found:
         shares = {cause: 1 / (1 + place) for place, cause in enumerate(finding.causes)}
-        full = SECOND if finding.rule == LIKENESS else finding.severity
+        full = LIKENESS_WEIGHT if finding.rule == LIKENESS else finding.severity
         for cause, share in shares.items():
             weight[cause] = weight.get(cause, 0.0) + full * share / sum(shares.values())
     return Diagnosis(found, sorted(weight, key=lambda cause: -weight[cause]))

@@ -1,13 +1,13 @@
 """Which fault a log looks like, all columns taken together: a logistic regression on the runs of planted faults.
 
-A rule looks at one or two columns, and says which causes go with what it sees. Many causes go with the same sight; what
-tells them apart is often in columns that no rule looks at. With z what the columns of a log do, in units of how much
-they differ between runs,
+A rule looks at one or two columns, and says which causes go with what it sees. Often several do; what tells them apart
+can be in columns that no rule looks at. z is what all columns do, in units of their spread over runs:
 
     p(cause) = softmax(W [z, |z|] + b)                                                 (Bishop 2006, eqs. 4.104, 4.105)
 
-`experiments/planted_bugs.py fit` has fitted W and b, and writes them into `likeness.safetensors` beside this file. It
-speaks only where a rule has found something: a log looks like one fault or another, even if nothing is wrong.
+`experiments/planted_bugs.py fit` fits W and b, and writes them into `likeness.safetensors` beside this file. Any log
+looks like one fault or another, even if nothing is wrong. So the likeness speaks only of a run that does not learn, and
+only where a rule names a cause.
 """
 
 import json
@@ -18,18 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlsuite.analysis.diagnosis import LIKENESS, Array, Finding, Log
+from rlsuite.analysis.diagnosis import FEWEST, LIKENESS, Array, Finding, Log
 from rlsuite.rundir.files import read_safetensors
 
 WEIGHTS = Path(__file__).with_name("likeness.safetensors")
 WIDEST = 4.0
-"""units beyond which a number says no more: the tasks of others are larger and smaller than those of the faults"""
-NAMED = 4
-"""causes that it names"""
+"""Numbers are clipped here: other tasks have larger and smaller ones."""
+MOST_CAUSES = 4
+"""that it names"""
 LEAST = 0.01
-"""share of a cause that it names"""
-SAID = 3
-"""columns that it names"""
+"""share of a cause that is still named"""
+MOST_COLUMNS = 3
+"""that it names"""
 
 
 class Model(NamedTuple):
@@ -57,24 +57,24 @@ def fitted(path: Path = WEIGHTS) -> Model:
         UserError: the file is damaged.
     """
     arrays, facts = read_safetensors(path)
-    names = json.loads(facts["columns"]), json.loads(facts["causes"])
+    names = json.loads(facts["columns, causes"])
     return Model(*names, *(arrays[name].astype(np.float64) for name in Model._fields[2:]))
 
 
 def numbers(log: Log, columns: Iterable[str]) -> Array:
     """(F,) what each column does: its latest mean, its first mean, the way between them, and how much it swings.
 
-    On a logarithmic scale; NaN where the log can't say. Returns are in units of the spread of random play's, from its
-    mean on, since those of another task are of another size.
+    On a logarithmic scale; NaN where the log can't say. Mean, least and largest returns count from random play's mean,
+    in units of its spread, since those of another task are of another size.
     """
     chance, spread = log.chance
-    unit = max(spread, 0.05 * abs(chance), 1e-9)
+    unit = float(np.nanmax([spread, 0.05 * abs(chance), 1e-9]))
     found = []
     for name in columns:
         values = log.known(name)
         shift, by = (chance, unit) if name.endswith("EpRet") and not name.startswith("Std") else (0.0, 1.0)
         first, late = ((mean - shift) / by for mean in log.course(name))
-        found += [late, first, late - first, values.std() / by if len(values) else np.nan]
+        found += [late, first, late - first, values.std() / by if len(values) >= FEWEST else np.nan]
     size: Array = np.log1p(10 * np.abs(found))
     return np.copysign(size, found)
 
@@ -95,11 +95,11 @@ def looks_like(log: Log, model: Model | None = None) -> Finding | None:
     logits = model.weight @ seen + model.bias
     share = np.exp(logits - logits.max())
     share /= share.sum()
-    order = [cause for cause in np.argsort(-share)[:NAMED] if share[cause] > LEAST]
+    order = [cause for cause in np.argsort(-share)[:MOST_CAUSES] if share[cause] > LEAST]
     causes = tuple(model.causes[cause] for cause in order)
     speaks = (model.weight[order[0]] * seen).reshape(2, -1, 4).sum((0, 2))  # of each column
-    columns = tuple(model.columns[column] for column in np.argsort(-speaks)[:SAID])
-    text = "it looks like planted faults of these causes: "
+    columns = tuple(model.columns[at] for at in np.argsort(-speaks)[:MOST_COLUMNS] if speaks[at] > 0)
+    text = "its columns resemble those of planted faults: "
     text += ", ".join(f"{model.causes[cause]} {100 * share[cause]:.0f}%" for cause in order)
-    first = "the cheapest test, since this is a likeness, and no measurement"
-    return Finding(LIKENESS, text, columns, float(log.steps[-1]), causes, 0.0, first, "ours")
+    advice = "the cheapest test, since this is a likeness, and no measurement"
+    return Finding(LIKENESS, text, columns, 0.0, causes, 0.0, advice, "ours")

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlsuite.analysis.causes import CAUSES
-from rlsuite.analysis.diagnosis import Log, diagnose
+from rlsuite.analysis.diagnosis import LIKENESS, Log, diagnose
 from rlsuite.analysis.rules import RULES
 from rlsuite.rundir.references import same_settings
 from rlsuite.rundir.runs import read_config, read_object, read_progress
@@ -46,6 +46,7 @@ def last_words(run: Path) -> list[str]:
     with suppress(Exception):  # a run that has come to its end is not to fail here
         found = diagnose(read_log(run), RULES)
         if found.root:
-            return [f"{found.evidence[0].rule}: {found.evidence[0].text}", f"likeliest cause: {CAUSES[found.root]}"]
+            measured = [finding for finding in (*found.evidence, *found.findings) if finding.rule != LIKENESS]
+            return [f"{measured[0].rule}: {measured[0].text}", f"likeliest cause: {CAUSES[found.root]}"]
         return [f"{finding.rule}: {finding.text}; no rule knows why" for finding in found.findings[:1]]
     return []

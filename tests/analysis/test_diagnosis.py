@@ -332,6 +332,13 @@ def test_what_is_no_finding_of_ours_is_told_as_such():
     assert "the critic stands still" not in names(waiting.until(26))
 
 
+@pytest.mark.parametrize("after", [25_000, 40_000, 60_000])
+def test_that_learning_begins_late_is_said_before_it_begins(after):
+    filling = {"UpdateRatioQ": math.nan * T, "UpdateRatioPi": math.nan * T, "KL": 0 * T, "TargetGap": math.nan * T}
+    waiting = low(DDPG | filling, config={"update_after": after})
+    assert [names(waiting.until(epochs)) for epochs in (1, 20, EPOCHS)] == [["it begins late"]] * 3
+
+
 def test_an_error_is_a_number_only_if_it_is_one():
     assert "no number" in names(low(ON_POLICY, config={"error": "the policy's loss is NaN"}))
     for error in ("'Env' object has no attribute 'info'", "/data/finance: no space left"):

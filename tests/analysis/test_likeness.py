@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rlsuite.analysis.causes import CAUSES
-from rlsuite.analysis.diagnosis import LIKENESS, Finding, Log, diagnose
-from rlsuite.analysis.likeness import NAMED, WEIGHTS, Model, fitted, inputs, looks_like, numbers
+from rlsuite.analysis.diagnosis import FEWEST, LIKENESS, Finding, Log, diagnose
+from rlsuite.analysis.likeness import MOST_CAUSES, WEIGHTS, Model, fitted, inputs, looks_like, numbers
 from rlsuite.analysis.rules import RULES
 from rlsuite.rundir.files import read_safetensors
 from tests.analysis.test_diagnosis import DQN, EPOCHS, ON_POLICY, changed, low
@@ -63,8 +63,8 @@ def test_the_shares_are_a_softmax_and_the_columns_those_that_speak_most_for_the_
     assert found
     assert found.causes == ("discount", "targets", "sign")  # weights 4, 2, 1, 0
     assert found.text.endswith(": discount 57%, targets 29%, sign 14%")
-    assert found.columns[0] == "StopIter"
-    assert found.since == 40_000
+    assert found.columns == ("StopIter",), "KL, which is 0, says nothing"
+    assert found.since == 0
     assert found.severity == 0, "a likeness is nothing to warn of"
 
 
@@ -74,7 +74,14 @@ def test_of_a_run_that_learns_or_has_no_such_column_it_says_nothing() -> None:
     assert not looks_like(low({name: ON_POLICY[name] for name in ("TotalEnvInteracts", "AverageEpRet")}), model(0.0))
 
 
-def test_it_speaks_only_where_a_rule_names_a_cause_and_weighs_as_much_as_the_gravest() -> None:
+def test_a_cause_with_less_than_a_hundredth_is_not_named() -> None:
+    odds = [0.0, math.log(0.011), math.log(0.009), -math.inf]
+    found = looks_like(low(ON_POLICY), model(0.0, odds))
+    assert found
+    assert found.causes == ("sign", "credit")
+
+
+def test_it_speaks_only_where_a_rule_names_a_cause_and_weighs_as_much_as_one_that_is_certain() -> None:
     second = partial(looks_like, model=model(0.0, [3.0, 2.0, 1.0, 0.0]))  # shares 64, 24, 9, 3%
     log = low(ON_POLICY)
     assert not diagnose(log, [second]).findings
@@ -89,14 +96,15 @@ def test_it_speaks_only_where_a_rule_names_a_cause_and_weighs_as_much_as_the_gra
 def test_what_is_shipped_fits_the_causes_and_runs_no_code() -> None:
     arrays, facts = read_safetensors(WEIGHTS)
     found = fitted()
-    assert json.loads(facts["causes"]) == list(found.causes) == list(CAUSES)
+    assert json.loads(facts["columns, causes"]) == [found.columns, list(CAUSES)]
     size = 4 * len(found.columns)
-    assert [arrays[name].shape for name in Model._fields[2:]] == [(size,), (size,), (20, 2 * size), (20,)]
-    assert not {"Time", "Epoch", "TotalEnvInteracts"} & {*found.columns}, "how far a run has come is nothing of health"
+    assert [arrays[name].shape for name in Model._fields[2:]] == [
+        (size,), (size,), (len(CAUSES), 2 * size), (len(CAUSES),),
+    ]  # fmt: skip
     assert looks_like in RULES
     said = looks_like(low(DQN))
     assert said
-    assert 1 <= len(said.causes) <= NAMED
+    assert 1 <= len(said.causes) <= MOST_CAUSES
 
 
 @pytest.fixture
@@ -139,7 +147,7 @@ def test_what_is_written_is_what_was_fitted(likeness: Any, tmp_path: Path, monke
     assert found.bias == pytest.approx(made.bias)
 
 
-def test_a_log_of_another_length_is_read_too() -> None:
-    for epochs in range(EPOCHS):
-        looks_like(low(ON_POLICY).until(epochs))
+def test_it_speaks_of_a_short_log_from_four_epochs_on() -> None:
+    said = [looks_like(low(ON_POLICY).until(epochs), model(0.0)) is not None for epochs in range(8)]
+    assert said == [False] * FEWEST + [True] * (8 - FEWEST)
     assert diagnose(Log({}, {}), RULES).findings == []
