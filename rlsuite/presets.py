@@ -142,7 +142,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
-        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        # As for PPO.
         "MountainCarContinuous-v0": {
             "total_steps": 50_000,
             "num_envs": 8,
@@ -188,7 +188,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalize_obs": True,
             "scale_reward": True,
         },
-        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        # As for PPO.
         "MountainCarContinuous-v0": {
             "total_steps": 100_000,
             "num_envs": 16,
@@ -240,7 +240,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "vf_lr": 1e-2,
             "lr_schedule": "linear",
         },
-        # sigma starts wide enough to reach the top by chance; the one reward of 100 is scaled down.
+        # As for PPO.
         "MountainCarContinuous-v0": {
             "total_steps": 300_000,
             "num_envs": 16,
