@@ -12,7 +12,7 @@ were changed once more, and `--part later` judged them by those of `planted_late
 data/diagnosis.csv, which `report` prints as tables.
 
 `fit` fits the likeness (`rlsuite.analysis.likeness`) to the faults of these four sets. It says first how many of each
-set are named when it is fitted to the other three. Since then only `--part last` can be judged: `planted_last.py`.
+set are named when it is fitted to the other three. Then `--part last` judged both by `planted_last.py`.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
