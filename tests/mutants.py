@@ -624,6 +624,10 @@ MUTANTS = [
            "common/test_health.py::test_a_target_sees_the_features_that_its_network_sees"),
 
     # ---- what a log looks like, all columns together
+    Mutant("a critic that has learned all stands still", "analysis/critic_rules.py",
+           "> ALL_EXPLAINED", "> 2 * ALL_EXPLAINED", DIAGNOSIS),
+    Mutant("generations are counted without the budget", "analysis/task_rules.py",
+           "FEW_GENERATIONS * log.share", "FEW_GENERATIONS", DIAGNOSIS),
     Mutant("a likeness speaks of runs that learn", "analysis/likeness.py",
            "if log.learned or not", "if not", LIKENESS),
     Mutant("a likeness speaks where no rule does", "analysis/diagnosis.py",

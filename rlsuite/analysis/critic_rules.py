@@ -18,10 +18,14 @@ BEYOND = 0.5
 """of the range of discounted returns that the rewards seen allow: how far outside of it targets are"""
 TWINS = 10.0
 """times one critic's loss is the other's"""
+ALL_EXPLAINED = 0.99
+"""explained variance of a critic that has nothing left to learn"""
 
 
 def critic_stands_still(log: Log) -> Finding | None:
-    """The critic's parameters do not change."""
+    """The critic's parameters do not change, though there is something left to learn."""
+    if log.mean("ExplainedVariance") > ALL_EXPLAINED:
+        return None
     for name in ("UpdateRatioV", "UpdateRatioQ"):
         since = log.below(name, STILL)
         if since is not None:

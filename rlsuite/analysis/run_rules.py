@@ -137,23 +137,6 @@ def acts_in_vain(log: Log) -> Finding | None:
     return Finding(name, text, ("AverageEpRet", "KL"), since, causes, 0.6, first, "ours")
 
 
-def learned_and_lost(log: Log) -> Finding | None:
-    """What had been learned is lost."""
-    ret = log.ret[np.isfinite(log.ret)]
-    (chance, spread), late = log.chance, log.late(log.ret)
-    if len(ret) < 3 * FEWEST:
-        return None
-    means = np.convolve(ret, np.full(FEWEST, 1 / FEWEST), "valid")
-    best = means.max()
-    if not best > chance + 3 * max(spread, 1e-9) or late.mean() > chance + 0.3 * (best - chance):
-        return None
-    text = f"it returned {best:.4g}, and returns {late.mean():.4g}; random play {chance:.4g}"
-    since = float(log.steps[np.isfinite(log.ret)][means.argmax() + FEWEST - 1])
-    causes = ("high learning rate", "little data", "bootstrap")
-    first = "a lower learning rate; lr_schedule linear"
-    return Finding("learned and lost", text, ("AverageEpRet",), since, causes, 0.6, first, "Rahtz")
-
-
 def elite_is_worse(log: Log) -> Finding | None:
     """CEM keeps the worse half of its candidates."""
     elite, mean = log.col("EliteRet"), log.col("AverageEpRet")
@@ -227,5 +210,5 @@ def not_learning(log: Log) -> Finding | None:
 
 RUN_RULES: Sequence[Rule] = (
     no_number, wild_step, critic_leaps, grows_without_end, worse_than_chance, length_against_return, acts_in_vain,
-    learned_and_lost, elite_is_worse, elite_is_lucky, books_are_right, tests_never_change, not_learning,
+    elite_is_worse, elite_is_lucky, books_are_right, tests_never_change, not_learning,
 )  # fmt: skip

@@ -80,6 +80,22 @@ def explained_no_more(log: Log) -> Finding | None:
     return Finding("the critic explains no more", text, ("ExplainedVariance",), since, (), MILD, first, "Schulman")
 
 
+def learned_and_lost(log: Log) -> Finding | None:
+    """What had been learned is lost."""
+    ret = log.ret[np.isfinite(log.ret)]
+    (chance, spread), late = log.chance, log.late(log.ret)
+    if len(ret) < 3 * FEWEST:
+        return None
+    means = np.convolve(ret, np.full(FEWEST, 1 / FEWEST), "valid")
+    best = means.max()
+    if not best > chance + 3 * max(spread, 1e-9) or late.mean() > chance + 0.3 * (best - chance):
+        return None
+    text = f"it returned {best:.4g}, and returns {late.mean():.4g}; random play {chance:.4g}"
+    since = float(log.steps[np.isfinite(log.ret)][means.argmax() + FEWEST - 1])
+    first = "a lower learning rate; lr_schedule linear"
+    return Finding("learned and lost", text, ("AverageEpRet",), since, (), MILD, first, "Rahtz")
+
+
 def below_the_reference(log: Log) -> Finding | None:
     """It returns less than the runs of docs/results.md with the same settings, and more than chance explains.
 
@@ -108,5 +124,6 @@ SHAPE_RULES: Sequence[Rule] = (
     entropy_falls_fast,
     kl_spikes,
     explained_no_more,
+    learned_and_lost,
     below_the_reference,
 )

@@ -22,6 +22,8 @@ FEW_SAMPLES, FEW_TOGETHER, SMALL_MEMORY = 16, 8, 500
 """samples behind an update on-policy; of one gradient step, or a generation; transitions of a replay buffer"""
 RARE_UPDATES = 1e-3, 0.02
 """gradient steps per env step, on average: on rollouts, and of a replay buffer"""
+FEW_GENERATIONS = 2
+"""of CEM, in the whole budget, that make no other policy"""
 DEAR_ENTROPY = 20.0
 """times a nat of entropy is the largest reward"""
 
@@ -206,6 +208,16 @@ def rare_updates(log: Log) -> Finding | None:
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
+def generation_without_end(log: Log) -> Finding | None:
+    """CEM will end a generation or two within its budget."""
+    ended = log.col("Generation")
+    if not np.isfinite(ended).any() or log.learned or not log.spent(0.5) or ended[-1] > FEW_GENERATIONS * log.share:
+        return None
+    text = f"only {ended[-1]:.0f} generations have ended in {log.steps[-1]:,.0f} env steps"
+    first = "fewer --episodes-per-candidate, a smaller --population, or more --total-steps"
+    return Finding("few generations", text, ("Generation",), 0.0, ("low learning rate",), 0.8, first, "ours")
+
+
 def begins_late(log: Log) -> Finding | None:
     """Most of the budget is spent before the first gradient step."""
     budget, after = log.setting("total_steps"), log.setting("update_after")
@@ -262,6 +274,7 @@ def bonus_above_rewards(log: Log) -> Finding | None:
 
 TASK_RULES: Sequence[Rule] = (
     inputs_unscaled, part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon,
-    no_epsilon, noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates, begins_late,
+    no_epsilon, noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates,
+    generation_without_end, begins_late,
     all_episodes_equal, cut_off_early, bonus_above_rewards,
 )  # fmt: skip

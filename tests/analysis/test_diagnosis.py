@@ -145,7 +145,7 @@ CASES = {
     "it acts in vain": (low(DQN, AverageEpRet=22 + ODD), "idle action"),
     "learned and lost": (
         low(ON_POLICY, AverageEpRet=20 + 400 * np.exp(-(((T - 0.4) / 0.15) ** 2))),
-        "high learning rate",
+        "",  # sound runs waver, too
     ),
     "the elite is worse": (low(CEM, EliteRet=15.0), "sign"),
     "the elite was lucky": (low(CEM, EliteRet=200.0), "credit"),
@@ -162,6 +162,7 @@ CASES = {
     "the critic leaps": (low(ON_POLICY, UpdateRatioV=np.where(T > 0, 0.02, 300.0)), "high learning rate"),
     "test episodes never change": (low(DQN, AverageTestEpRet=21.5, StdTestEpRet=7.0), "idle action"),
     "the critic creeps": (low(DQN, UpdateRatioQ=1e-5), "low learning rate"),
+    "few generations": (low(CEM, Generation=np.floor(2 * T)), "low learning rate"),
     "it begins late": (low(DQN, config={"update_after": 25_000}), "low learning rate"),
     "updates are large": (low(ON_POLICY, UpdateRatioPi=3.0), "high learning rate"),
 }
@@ -201,6 +202,17 @@ def test_a_finding_stands_from_where_it_began():
     late = np.where(np.arange(EPOCHS) < 20, 0.01, 3.0)
     (found,) = [f for f in diagnose(low(ON_POLICY, KL=late), RULES).findings if f.rule == "large steps"]
     assert found.since == pytest.approx(20_000, abs=6000)  # one epoch in five may be otherwise
+
+
+def test_a_critic_that_explains_all_may_stand_still():
+    assert "the critic stands still" in names(low(ON_POLICY, UpdateRatioV=0.0, ExplainedVariance=0.9))
+    assert "the critic stands still" not in names(low(ON_POLICY, UpdateRatioV=0.0, ExplainedVariance=1.0))
+
+
+def test_generations_are_few_in_the_whole_budget():
+    assert "few generations" not in names(low(CEM, Generation=np.floor(6 * T)))
+    assert "few generations" in names(low(CEM, Generation=np.floor(2 * T)).until(25))
+    assert "few generations" not in names(low(CEM, Generation=np.floor(4 * T)).until(25)), "two of four"
 
 
 def test_what_was_and_is_no_more_is_no_finding():
