@@ -110,7 +110,13 @@ TRUNCATED = '{"continuous": true, "max_episode_steps": 1}'
 
 @pytest.mark.parametrize(
     ("algo", "kwargs"),
-    [(dqn, "{}"), (dqn, '{"max_episode_steps": 1}'), (ddpg, CONTINUOUS), (ddpg, TRUNCATED), (td3, TRUNCATED)],
+    [
+        (dqn, "{}"),
+        (dqn, '{"max_episode_steps": 1}'),
+        (ddpg, CONTINUOUS),
+        pytest.param(ddpg, TRUNCATED, marks=pytest.mark.slow),
+        pytest.param(td3, TRUNCATED, marks=pytest.mark.slow),
+    ],
     ids=["dqn", "dqn-every-step", "ddpg", "ddpg-every-step", "td3-every-step"],
 )
 def test_q_of_a_constant_reward_is_the_geometric_series_in_spite_of_time_limits(
@@ -123,7 +129,11 @@ def test_q_of_a_constant_reward_is_the_geometric_series_in_spite_of_time_limits(
         assert q.tolist() == pytest.approx([10.0] * 21, rel=0.02)
 
 
-@pytest.mark.parametrize("options", [{}, {"double_q": True, "dueling": True}], ids=["plain", "double-dueling"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"double_q": True, "dueling": True}, marks=pytest.mark.slow)],
+    ids=["plain", "double-dueling"],
+)
 def test_dqn_reaches_the_q_values_of_the_chain(options: dict[str, Any], tmp_path: Path) -> None:
     ac = train(dqn, tmp_path, "rlsuite/Chain-v0", 16_000, gamma=0.9, epsilon_end=0.5, **options)
     q = ac.values(np.arange(5)).tolist()
