@@ -75,6 +75,34 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         "InvertedPendulum-v5": {"total_steps": 300_000, "lr_schedule": "linear"},
+        # Observations and rewards scaled, and a sigma that begins narrow, since torques cost. The short horizon and the
+        # narrow clip are those of rl-baselines3-zoo.
+        "HalfCheetah-v5": {
+            "total_steps": 1_000_000,
+            "gamma": 0.98,
+            "lam": 0.92,
+            "clip_ratio": 0.1,
+            "lr_schedule": "linear",
+            "log_std_init": -1.0,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        # As for HalfCheetah, with the usual horizon, and for the hopper the usual clip.
+        "Hopper-v5": {
+            "total_steps": 1_000_000,
+            "lr_schedule": "linear",
+            "log_std_init": -1.0,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        "Walker2d-v5": {
+            "total_steps": 1_000_000,
+            "clip_ratio": 0.1,
+            "lr_schedule": "linear",
+            "log_std_init": -1.0,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
         # The ice makes every return a matter of luck: many samples in each step, and an entropy bonus, which keeps the
         # other actions in play until the difference shows.
         "FrozenLake-v1": {
@@ -142,6 +170,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "linear",
         },
         "Hopper-v5": {"total_steps": 1_000_000, "lr_schedule": "linear", "normalize_obs": True},
+        "HalfCheetah-v5": {
+            "total_steps": 1_000_000,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
         # As for PPO.
         "MountainCarContinuous-v0": {
             "total_steps": 50_000,
@@ -201,6 +235,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalize_obs": True,
             "scale_reward": True,
         },
+        # As for Acrobot.
+        "Hopper-v5": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "rollout_len": 32,
+            "lam": 0.95,
+            "pi_lr": 1e-3,
+            "vf_lr": 3e-3,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
     },
     "vpg": {
         "CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"},
@@ -248,6 +294,34 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "rollout_len": 128,
             "lr_schedule": "linear",
             "log_std_init": 0.5,
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        # One policy step per rollout, as for Acrobot; with observations and rewards scaled that is enough to run.
+        "HalfCheetah-v5": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        "Hopper-v5": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
+        "Walker2d-v5": {
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "steps_per_epoch": 2048,
+            "rollout_len": 128,
+            "lr_schedule": "linear",
             "normalize_obs": True,
             "scale_reward": True,
         },
