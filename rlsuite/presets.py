@@ -176,6 +176,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalize_obs": True,
             "scale_reward": True,
         },
+        "Walker2d-v5": {
+            "total_steps": 1_000_000,
+            "lr_schedule": "linear",
+            "normalize_obs": True,
+            "scale_reward": True,
+        },
         # As for PPO.
         "MountainCarContinuous-v0": {
             "total_steps": 50_000,
