@@ -11,8 +11,9 @@ the rules were set by both, and `--part fresh` judged them by the faults and hea
 were changed once more, and `--part later` judged them by those of `planted_later.py`. What comes of it goes to
 data/diagnosis.csv, which `report` prints as tables.
 
-`fit` fits the likeness (`rlsuite.analysis.likeness`) to the faults of these four sets. It says first how many of each
-set are named when it is fitted to the other three. Then `--part last` judged both by `planted_last.py`.
+`fit` fits the likeness (`rlsuite.analysis.likeness`) to the faults of all sets that have been judged. It says first how
+many of each set are named when it is fitted to the others. Of the likeness, `--part last` was the first judge, by
+`planted_last.py`. Since then the rules were changed again, and only `--part fifth` can be judged: `planted_fifth.py`.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
@@ -41,6 +42,7 @@ from typing import NamedTuple
 
 import numpy as np
 from planted_faults import CELLS, FAULTS, HARD, TRUE_OF, UNSEEN, Fault
+from planted_fifth import FIFTH, FIFTH_HEALTHY, FIFTH_TRUE_OF, FIFTH_TRUE_RETURN
 from planted_fresh import FRESH, FRESH_HEALTHY, FRESH_TRUE_OF, FRESH_TRUE_RETURN
 from planted_judgement import LEFT_OUT, NAMED, Verdict, alarms, judge, missed, rate, report, table
 from planted_last import LAST, LAST_HEALTHY, LAST_TRUE_OF, LAST_TRUE_RETURN
@@ -77,15 +79,16 @@ BLIND = {  # in the order of time
     "fresh": Blind(FRESH, FRESH_HEALTHY, FRESH_TRUE_OF),
     "later": Blind(LATER, LATER_HEALTHY, LATER_TRUE_OF, LATER_CELLS),
     "last": Blind(LAST, LAST_HEALTHY, LAST_TRUE_OF),
+    "fifth": Blind(FIFTH, FIFTH_HEALTHY, FIFTH_TRUE_OF),
 }
-FITTED = ("building", "held-out", "fresh", "later")
+FITTED = ("building", "held-out", "fresh", "later", "last")
 """parts that `fit` sees"""
 TRUE_OF_ALL = [TRUE_OF, *(part.true_of for part in BLIND.values())]
 HEALTHY = {"building": [*CELLS, *HARD], "held-out": [*UNSEEN]}
 HEALTHY |= {name: [*part.cells, *part.healthy] for name, part in BLIND.items()}
 # What the wrapper of an environment makes of a return is undone before returns are compared.
 TRUE_RETURN = {"NegativeReward": -1.0, "HugeReward": 1e-4, "TinyReward": 1e4, "NoReward": math.nan}
-TRUE_RETURN |= FRESH_TRUE_RETURN | LATER_TRUE_RETURN | LAST_TRUE_RETURN
+TRUE_RETURN |= FRESH_TRUE_RETURN | LATER_TRUE_RETURN | LAST_TRUE_RETURN | FIFTH_TRUE_RETURN
 
 
 class Task(NamedTuple):
@@ -308,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_table(TABLE, rows)
         print("\n".join(report(rows)))
         return 0
-    which = "last" if args.part == "all" else args.part
+    which = [*BLIND][-1] if args.part == "all" else args.part
     if which in FITTED:
         sys.exit(f"--part {which} was judged before the rules and the likeness had seen it; {TABLE.name} keeps that")
     faults, healthy, uncounted = judge_half(which)

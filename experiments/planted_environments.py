@@ -164,6 +164,44 @@ class ForeignObservation(gym.Wrapper):
         return obs, float(reward), terminated, truncated, info
 
 
+class TileObservation(gym.ObservationWrapper):
+    """FrozenLake's: what is underfoot, of start, ice, hole and goal, and not where."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Discrete(4)
+
+    def observation(self, observation: Any) -> Any:
+        tiles: Any = self.env.unwrapped
+        return b"SFHG".index(tiles.desc.flat[observation])
+
+
+class ShuffledObservation(Observation):
+    """The components come in a new random order at each step."""
+
+    def observation(self, observation: Any) -> Any:
+        return self.np_random.permutation(observation).astype(np.float32)
+
+
+class SinelessObservation(Observation):
+    """Pendulum's, without the side on which it hangs."""
+
+    scale = np.array([1, 0, 1])
+
+
+class HourlyObservation(Observation):
+    """Acrobot's, speeds in degrees per hour."""
+
+    scale = np.array([1, 1, 1, 1, 206_265, 206_265])
+
+
+class FarObservation(Observation):
+    """The first component is measured from ten thousand away."""
+
+    def observation(self, observation: Any) -> Any:
+        return np.append(observation[:1] + 10_000, observation[1:]).astype(np.float32)
+
+
 class Reward(gym.RewardWrapper):
     """A reward times `scale`."""
 
@@ -192,6 +230,20 @@ class TinyReward(Reward):
 class SignReward(Reward):
     def reward(self, reward: Any) -> float:
         return float(np.sign(reward))
+
+
+class ExponentialReward(Reward):
+    """A cost of c is paid as exp(c)."""
+
+    def reward(self, reward: Any) -> float:
+        return -float(np.exp(-reward))
+
+
+class PerfectReward(Reward):
+    """1 where the cost is below a millionth, and nothing else."""
+
+    def reward(self, reward: Any) -> float:
+        return float(reward > -1e-6)
 
 
 class LateReward(gym.Wrapper):
@@ -253,6 +305,39 @@ class EpisodeLateReward(gym.Wrapper):
         return obs, paid, terminated, truncated, info
 
 
+class AfterReward(gym.Wrapper):
+    """What an episode earns is paid with the first step of the next one."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.total = 0.0
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.due, self.total = self.total, 0.0
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.total += float(reward)
+        paid, self.due = self.due, 0.0
+        return obs, paid, terminated, truncated, info
+
+
+class StrayReward(gym.Wrapper):
+    """Each reward is late by as many steps as chance will have it, up to 199; what is still due comes with the last."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.due = deque([0.0] * 200)
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.due[int(self.np_random.integers(200))] += float(reward)
+        paid = self.due.popleft()
+        self.due.append(0.0)
+        return obs, paid + sum(self.due) * (terminated or truncated), terminated, truncated, info
+
+
 class IdleAction(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
@@ -285,6 +370,19 @@ class StuckAction(gym.Wrapper):
         return obs, float(reward), terminated, truncated, info
 
 
+class RestingAction(gym.Wrapper):
+    """One action in a hundred is carried out, the others are 0."""
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        self.steps = -1
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Step:
+        self.steps += 1
+        obs, reward, terminated, truncated, info = self.env.step(0 * action if self.steps % 100 else action)
+        return obs, float(reward), terminated, truncated, info
+
+
 class NeverTerminated(gym.Wrapper):
     def step(self, action: Any) -> Step:
         obs, reward, terminated, truncated, info = self.env.step(action)
@@ -309,18 +407,28 @@ FAULTS = (
     CounterObservation,
     OldObservation,
     ForeignObservation,
+    TileObservation,
+    ShuffledObservation,
+    SinelessObservation,
+    HourlyObservation,
+    FarObservation,
     NegativeReward,
     NoReward,
     HugeReward,
     TinyReward,
     SignReward,
+    ExponentialReward,
+    PerfectReward,
     LateReward,
     DelayedReward,
     WageReward,
     EpisodeLateReward,
+    AfterReward,
+    StrayReward,
     IdleAction,
     WeakAction,
     StuckAction,
+    RestingAction,
     NeverTerminated,
 )
 SOUND = ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "Pendulum-v1", "InvertedPendulum-v5")

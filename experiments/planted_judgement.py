@@ -34,7 +34,7 @@ TITLES = {
     "detected": "detected",
     "named": "named",
     "named, no twin": "named, of faults without a twin in the other half",
-    LEFT_OUT: "named by today's rules, with the likeness fitted to the other three sets",
+    LEFT_OUT: "named by today's rules, with the likeness fitted to the other sets",
     "named by chance": "named, if one always named the three commonest causes",
     "since": "share of a run from which on it is named, median",
     "false alarm": "false alarms, of healthy runs",
@@ -48,7 +48,8 @@ HALVES = {
     "held-out": "held-out half",
     "fresh": "fresh faults",
     "later": "later faults",
-    "last": "last faults",
+    "last": "fourth faults",
+    "fifth": "fifth faults",
 }
 
 
