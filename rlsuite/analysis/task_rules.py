@@ -208,7 +208,7 @@ def rare_updates(log: Log) -> Finding | None:
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 
-def generation_without_end(log: Log) -> Finding | None:
+def few_generations(log: Log) -> Finding | None:
     """CEM will end a generation or two within its budget."""
     ended = log.col("Generation")
     if not np.isfinite(ended).any() or log.learned or not log.spent(0.5) or ended[-1] > FEW_GENERATIONS * log.share:
@@ -275,6 +275,6 @@ def bonus_above_rewards(log: Log) -> Finding | None:
 TASK_RULES: Sequence[Rule] = (
     inputs_unscaled, part_never_varies, rewards_unscaled, no_reward, returns_nothing, late_reward, short_horizon,
     no_epsilon, noise_off, greedy_and_random, temperature_runs, few_samples, rare_updates,
-    generation_without_end, begins_late,
+    few_generations, begins_late,
     all_episodes_equal, cut_off_early, bonus_above_rewards,
 )  # fmt: skip
