@@ -355,7 +355,7 @@ def test_an_error_is_a_number_only_if_it_is_one():
     assert "no number" in names(low(ON_POLICY, config={"error": "the policy's loss is NaN"}))
     for error in ("'Env' object has no attribute 'info'", "/data/finance: no space left"):
         assert "no number" not in names(low(ON_POLICY, config={"error": error}))
-    world = diagnose(low(ON_POLICY, config={"error": "the reward is not finite: inf"}), RULES)
+    world = diagnose(low(ON_POLICY, config={"error": "the reward is not finite: inf"}), ALONE)
     assert world.causes[0] == "reward scale"
 
 
