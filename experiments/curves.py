@@ -11,6 +11,7 @@ from cells import PLACES
 from full import Line, Training, newest
 from published import Result, random_of
 
+from rlsuite.analysis.statistics import FEW_SEEDS
 from rlsuite.figures.intervals import aggregate
 from rlsuite.rundir.files import write_atomically
 from rlsuite.rundir.references import COLUMN, COLUMNS, CURVES, Array, settings_digest
@@ -86,8 +87,12 @@ def draw_pages(results: Mapping[str, Result], lines: Sequence[Line], folder: Pat
             continue
         with matplotlib.style.context(["default", STYLE]):
             fig = Figure()
-            labels = [f"{result.marked} ({len(result.lines)} seeds)" for result, _ in found]
+            counts = [len(result.lines) for result, _ in found]
+            labels = [
+                f"{result.marked} ({n} seed{'s' * (n > 1)})" for (result, _), n in zip(found, counts, strict=True)
+            ]
             subtitle = "mean return of training episodes · band: 95% interval of the mean · dotted: random play"
+            subtitle += f" · fewer than {FEW_SEEDS} seeds are few" * (min(counts) < FEW_SEEDS)
             draw_frame(fig, (9, 5), found[0][0].cell.environment, subtitle, labels, "")
             ax = fig.subplots()
             ax.axhline(random_of(name, lines), color=GREY, linestyle=":")
