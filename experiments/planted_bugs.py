@@ -13,7 +13,7 @@ data/diagnosis.csv, which `report` prints as tables.
 
 `fit` fits the likeness (`rlsuite.analysis.likeness`) to the faults of all sets that have been judged. It says first how
 many of each set are named when it is fitted to the others. Of the likeness, `--part last` was the first judge, by
-`planted_last.py`. Since then the rules were changed again, and only `--part fifth` can be judged: `planted_fifth.py`.
+`planted_last.py`. The rules were changed again, and `--part fifth` judged what is here now, by `planted_fifth.py`.
 
     detection    most runs of a fault that counts have a finding other than "not learning" or "worse than random play"
     naming       in most of them its cause is among the first three that the findings name
