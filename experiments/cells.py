@@ -125,6 +125,7 @@ NOTES: dict[str, str] = {
     "a2c_Acrobot-v1": TUNED_AGAIN,
     "ppo_Acrobot-v1": TUNED_AGAIN,
     "ppo_MountainCar-v0": TUNED_AGAIN,
+    "trpo_Hopper-v5": TUNED_AGAIN,
     "trpo_MountainCar-v0": TUNED_AGAIN,
     "sac_MountainCarContinuous-v0": "each action is repeated 8 times: 12,500 env steps are 100,000 of the environment.",
 }

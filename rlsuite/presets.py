@@ -272,6 +272,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalize_obs": True,
             "scale_reward": True,
         },
+        # As for PPO, with more env steps; it is not enough.
+        "FrozenLake-v1": {
+            "total_steps": 1_000_000,
+            "num_envs": 32,
+            "rollout_len": 64,
+            "lam": 0.95,
+            "ent_coef": 0.05,
+            "pi_lr": 2e-3,
+            "vf_lr": 1e-2,
+            "lr_schedule": "linear",
+        },
     },
     "vpg": {
         "CartPole-v1": {"total_steps": 500_000, "lr_schedule": "linear"},
@@ -517,6 +528,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "noise_init": 0.1,
             "noise_fall": 0.01,
             "normalize_obs": True,
+        },
+        # Each episode is a win or a loss by the luck of the ice: many of them for each candidate.
+        "FrozenLake-v1": {
+            "total_steps": 300_000,
+            "episodes_per_candidate": 20,
+            "noise_init": 0.5,
+            "noise_fall": 0.02,
         },
     },
 }
