@@ -626,6 +626,8 @@ MUTANTS = [
     # ---- what a log looks like, all columns together
     Mutant("a critic that has learned all stands still", "analysis/critic_rules.py",
            "> ALL_EXPLAINED", "> 2 * ALL_EXPLAINED", DIAGNOSIS),
+    Mutant("a rollout is told to update more often", "analysis/task_rules.py",
+           'update-every" if log.has("TDError")', 'update-every" if True', DIAGNOSIS),
     Mutant("generations are counted without the budget", "analysis/task_rules.py",
            "FEW_GENERATIONS * log.share", "FEW_GENERATIONS", DIAGNOSIS),
     Mutant("a likeness speaks of runs that learn", "analysis/likeness.py",

@@ -204,7 +204,8 @@ def rare_updates(log: Log) -> Finding | None:
     if steps[-1] >= rare * (log.steps[-1] - np.nan_to_num(log.setting("update_after"))):
         return None
     text = f"{steps[-1]:.0f} gradient steps in {log.steps[-1]:,.0f} env steps"
-    causes, first = ("low learning rate",), "a smaller --update-every"
+    causes = ("low learning rate",)
+    first = "a smaller --update-every" if log.has("TDError") else "a shorter --rollout-len, or fewer --num-envs"
     return Finding("few gradient steps", text, ("GradSteps",), 0.0, causes, 0.8, first, "ours")
 
 

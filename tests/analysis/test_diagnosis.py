@@ -215,6 +215,12 @@ def test_generations_are_few_in_the_whole_budget():
     assert "few generations" not in names(low(CEM, Generation=np.floor(4 * T)).until(25)), "two of four"
 
 
+@pytest.mark.parametrize(("columns", "setting"), [(ON_POLICY, "--rollout-len"), (DQN, "--update-every")])
+def test_more_gradient_steps_are_asked_of_a_setting_that_there_is(columns, setting):
+    found = next(f for f in diagnose(low(columns, GradSteps=5 * T), RULES).findings if f.rule == "few gradient steps")
+    assert setting in found.first
+
+
 def test_what_was_and_is_no_more_is_no_finding():
     assert "large steps" not in names(low(ON_POLICY, KL=np.where(np.arange(EPOCHS) < 20, 3.0, 0.01)))
 
