@@ -628,6 +628,8 @@ MUTANTS = [
            "> ALL_EXPLAINED", "> 2 * ALL_EXPLAINED", DIAGNOSIS),
     Mutant("a rollout is told to update more often", "analysis/task_rules.py",
            'update-every" if log.has("TDError")', 'update-every" if True', DIAGNOSIS),
+    Mutant("scaled targets are held against rewards as they come", "analysis/critic_rules.py",
+           'if log.config.get("scale_reward"):  # the', 'if False:  # the', DIAGNOSIS),
     Mutant("generations are counted without the budget", "analysis/task_rules.py",
            "FEW_GENERATIONS * log.share", "FEW_GENERATIONS", DIAGNOSIS),
     Mutant("a likeness speaks of runs that learn", "analysis/likeness.py",

@@ -106,6 +106,8 @@ def beyond_the_possible(log: Log) -> Finding | None:
 
 def no_future(log: Log) -> Finding | None:
     """The critic's targets are no larger than one reward, where every step brings one."""
+    if log.config.get("scale_reward"):  # the targets are scaled, what is logged of the rewards is not
+        return None
     reach = np.fmax(np.abs(log.col("TargetMin")), np.abs(log.col("TargetMax")))
     size = np.fmax.accumulate(log.reward_size)
     dense = np.abs(log.col("RewMean")) > 0.3 * size

@@ -298,6 +298,12 @@ def test_targets_without_a_future_tell_a_still_target_from_a_short_horizon():
     assert first == [["target network"], ["bootstrap"]]
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_scaled_targets_are_not_compared_with_rewards_that_are_not_scaled(scaled):
+    log = low(DQN, TargetMax=1.0, TargetGap=0.4, config={"scale_reward": scaled})
+    assert ("no future in the targets" in names(log)) is not scaled
+
+
 def test_an_empty_log_has_no_findings():
     assert names(Log({}, CONFIG)) == []
 
