@@ -125,7 +125,8 @@ NOTES: dict[str, str] = {
     "a2c_FrozenLake-v1": "short by less than the luck of 500 episodes. `diagnose` says that its steps are few; the"
     " policy that acts in training is kept near random play by the bonus, and only its likeliest actions are good.",
     "cem_FrozenLake-v1": "an elite is the luckier half as much as the better one: only two seeds come near. `diagnose`"
-    " finds nothing. With 60 episodes for each candidate it was no better on seeds 1000 and 1001.",
+    " says of some that the reward comes at the end. 60 episodes for each candidate gave 0.68 and 0.29 on seeds 1000"
+    " and 1001.",
     "a2c_Acrobot-v1": TUNED_AGAIN,
     "ppo_Acrobot-v1": TUNED_AGAIN,
     "ppo_MountainCar-v0": TUNED_AGAIN,
